@@ -1,0 +1,3 @@
+//! The one static binary of Bascule.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `cargo image`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Lab and image tiers.
+
+fn main() {}
