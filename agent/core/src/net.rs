@@ -40,7 +40,9 @@ pub enum ValueError {
     #[error("{0:?} is not an address and port: write 192.0.2.21:80 or [2001:db8::21]:80")]
     Endpoint(String),
     /// Not an IPVS scheduler name.
-    #[error("{0:?} is not a scheduler name: 1 to 15 lower-case letters, for example rr, wrr, lc, wlc, sh, mh")]
+    #[error(
+        "{0:?} is not a scheduler name: 1 to 15 lower-case letters, for example rr, wrr, lc, wlc, sh, mh"
+    )]
     Scheduler(String),
     /// Not an object name.
     #[error("{0:?} is not a name: 1 to 31 of a-z A-Z 0-9 . _ -, first a letter or digit")]
@@ -279,7 +281,9 @@ impl IfName {
 impl FromStr for IfName {
     type Err = ValueError;
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let bad = text.is_empty() || text == "." || text == ".."
+        let bad = text.is_empty()
+            || text == "."
+            || text == ".."
             || text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
         match heapless::String::try_from(text) {
             Ok(name) if !bad => Ok(Self(name)),
@@ -353,7 +357,8 @@ impl Default for Scheduler {
 impl FromStr for Scheduler {
     type Err = ValueError;
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let good = !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         match heapless::String::try_from(text) {
             Ok(name) if good => Ok(Self(name)),
             _ => Err(ValueError::Scheduler(text.to_owned())),

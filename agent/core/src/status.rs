@@ -1,1 +1,142 @@
-//! status
+//! What the control socket carries: requests, replies and the picture of the box that `show status` prints.
+//!
+//! Frames are postcard, then CRC-32, then COBS with a zero delimiter; the first byte inside is the version.
+//! Enums are append-only: postcard encodes the variant's index.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::Protocol;
+use crate::net::{Endpoint, IfName, Name, Prefix};
+use crate::router::RouterStatus;
+
+/// Version of the frames on the control socket.
+pub const VERSION: u8 = 1;
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// `show status`.
+    Status,
+    /// Read the configuration file again and apply it by difference.
+    Reload,
+}
+
+/// The agent's reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To `Status`.
+    Status(Box<Status>),
+    /// Done; the text says what was done.
+    Done(String),
+    /// Refused or failed; the lines say what and why. Nothing was changed.
+    Refused(Vec<String>),
+}
+
+/// The whole picture of a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Host name.
+    pub hostname: String,
+    /// Version of the binary.
+    pub version: String,
+    /// Time since the agent started.
+    pub agent_uptime: Duration,
+    /// Time since the box booted.
+    pub box_uptime: Duration,
+    /// Where the running configuration comes from, and why not from the newest file if so.
+    pub configuration: String,
+    /// Virtual routers.
+    pub routers: Vec<RouterLine>,
+    /// Services.
+    pub services: Vec<ServiceLine>,
+    /// Sync daemons as found in the kernel, in words ("master eth0 id 7").
+    pub sync: Vec<String>,
+    /// How late our adverts left.
+    pub lateness: Lateness,
+    /// Kernel state that could not be brought about, with reasons; empty when wanted equals found.
+    pub problems: Vec<String>,
+    /// How often the kernel was found different from wanted without our doing, and repaired.
+    pub repairs: u64,
+}
+
+/// A virtual router in `Status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterLine {
+    /// Name.
+    pub name: Name,
+    /// Interface.
+    pub interface: IfName,
+    /// Identifier.
+    pub vrid: u8,
+    /// State.
+    pub status: RouterStatus,
+    /// Time in this state.
+    pub for_: Duration,
+    /// Virtual addresses and whether the kernel has each now.
+    pub addresses: Vec<(Prefix, bool)>,
+}
+
+/// A service in `Status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLine {
+    /// Name.
+    pub name: Name,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// Scheduler.
+    pub scheduler: String,
+    /// Whether the kernel has it as wanted.
+    pub in_kernel: bool,
+    /// Real servers; the sorry server, when in use, is the last.
+    pub servers: Vec<ServerLine>,
+}
+
+/// A real server in `Status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerLine {
+    /// Address and port.
+    pub endpoint: Endpoint,
+    /// Configured weight.
+    pub weight: u16,
+    /// Health.
+    pub health: HealthWord,
+    /// Last failure or latency, in words.
+    pub detail: String,
+    /// Whether it is the sorry server.
+    pub sorry: bool,
+    /// Active connections as the kernel counts them.
+    pub active: u32,
+    /// Inactive connections.
+    pub inactive: u32,
+}
+
+/// Health of a real server in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthWord {
+    /// No check configured: always used.
+    Unchecked,
+    /// Not probed enough yet.
+    Pending,
+    /// In use.
+    Up,
+    /// Out of use.
+    Down,
+}
+
+/// How late adverts left after their deadline, since the agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lateness {
+    /// Adverts sent.
+    pub sent: u64,
+    /// Mean.
+    pub mean: Duration,
+    /// Worst.
+    pub worst: Duration,
+}

@@ -1,0 +1,1 @@
+//! Bytes to meaning and back. Every parser takes outside bytes: it returns an error, it never panics.
