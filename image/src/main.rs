@@ -1,3 +1,36 @@
-//! `cargo image`.
+//! Arguments of the host tool; each subcommand lives in the module of its name.
 
-fn main() {}
+use bascule_image::{bench, build, demo, run, test};
+use clap::{Parser, Subcommand};
+
+/// Builds Bascule's images, boots them, shows a failover, runs the tests and the benchmarks.
+#[derive(Parser)]
+#[command(name = "cargo image", bin_name = "cargo image", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the flashable disk image of one or more boards under out/
+    Build(build::Args),
+    /// Boot one box in QEMU with its serial console on this terminal
+    Run(run::Args),
+    /// Boot a pair of boxes, send traffic, cut the active one off and show the failover
+    Demo(demo::Args),
+    /// Run the test tiers: fast, lab, image
+    Test(test::Args),
+    /// Measure, beside keepalived where there is a counterpart
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Build(args) => build::command(args),
+        Command::Run(args) => run::command(args),
+        Command::Demo(args) => demo::command(args),
+        Command::Test(args) => test::command(args),
+        Command::Bench(args) => bench::command(args),
+    }
+}

@@ -1,0 +1,1 @@
+//! Checks of what was built: static, and musl.

@@ -1,0 +1,190 @@
+//! This machine: packages, directories, commands, progress.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often a running step says that it is still running when the output is not a terminal.
+const STILL_RUNNING: Duration = Duration::from_secs(30);
+/// How many bytes of a failed command's log are shown.
+const LOG_TAIL: u64 = 3000;
+
+/// Top of the source tree.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("image/ lies in the workspace")
+        .to_path_buf()
+}
+
+/// `out/`: what a user takes away.
+pub fn out() -> PathBuf {
+    root().join("out")
+}
+
+/// Cargo's target directory (`CARGO_TARGET_DIR`, else `target/`).
+pub fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// What is fetched or made once and kept: toolchains, kernel packages (`BASCULE_CACHE`, else `target/cache`).
+pub fn cache() -> PathBuf {
+    match std::env::var_os("BASCULE_CACHE") {
+        Some(dir) => root().join(dir),
+        None => target().join("cache"),
+    }
+}
+
+/// A long piece of work that tells on standard error what it does and how long it took.
+///
+/// ```text
+/// ==> build std for aarch64 (once, about 2 min)
+///     done in 81 s
+/// ```
+#[derive(Debug)]
+pub struct Step {
+    since: Instant,
+    said: Instant,
+}
+
+impl Step {
+    /// Says that `what` begins.
+    pub fn begin(what: impl AsRef<str>) -> Step {
+        eprintln!("==> {}", what.as_ref());
+        Step {
+            since: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+
+    /// Call this every second or so: it lets the user see that the step is alive.
+    pub fn tick(&mut self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r    {} s ", self.since.elapsed().as_secs());
+            let _ = std::io::stderr().flush();
+        } else if self.said.elapsed() >= STILL_RUNNING {
+            eprintln!("    still running, {} s", self.since.elapsed().as_secs());
+            self.said = Instant::now();
+        }
+    }
+
+    /// Says a line of detail.
+    pub fn say(&self, line: impl AsRef<str>) {
+        let clear = if std::io::stderr().is_terminal() {
+            "\r"
+        } else {
+            ""
+        };
+        eprintln!("{clear}    {}", line.as_ref());
+    }
+
+    /// Says that the step is done, and how long it took.
+    pub fn done(self) {
+        self.say(format!(
+            "done in {:.1} s",
+            self.since.elapsed().as_secs_f64()
+        ));
+    }
+}
+
+/// Runs `command` as one visible step. Its output goes to `out/log/NAME.log`; when it fails the error holds
+/// the end of that log.
+///
+/// # Errors
+/// When the command cannot be started or fails.
+pub fn run(what: &str, name: &str, command: &mut Command) -> Result<()> {
+    let step = Step::begin(what);
+    run_in(step, name, command)?.done();
+    Ok(())
+}
+
+/// Runs `command` within a step, with its output in `out/log/NAME.log`.
+///
+/// # Errors
+/// When the command cannot be started or fails.
+pub fn run_in(mut step: Step, name: &str, command: &mut Command) -> Result<Step> {
+    let path = log_path(name)?;
+    let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let mut wait = Duration::from_millis(2);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(Duration::from_secs(1));
+        if wait == Duration::from_secs(1) {
+            step.tick();
+        }
+    };
+    if !status.success() {
+        bail!(
+            "{name} failed ({status}): {command:?}\n{}\nthe whole log: {}",
+            tail(&path)?,
+            path.display()
+        );
+    }
+    Ok(step)
+}
+
+/// Runs a quick `command` silently and returns its standard output.
+///
+/// # Errors
+/// When it cannot be started or fails; the text holds what it wrote to standard error.
+pub fn output(command: &mut Command) -> Result<String> {
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !done.status.success() {
+        bail!(
+            "{command:?} failed ({}): {}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
+    }
+    String::from_utf8(done.stdout)
+        .with_context(|| format!("{command:?} wrote something that is not text"))
+}
+
+/// `out/log/NAME.log`, its directory made.
+///
+/// # Errors
+/// When the directory cannot be made.
+pub fn log_path(name: &str) -> Result<PathBuf> {
+    let dir = out().join("log");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir.join(format!("{name}.log")))
+}
+
+fn tail(path: &Path) -> Result<String> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes)
+        .lines()
+        .map(|line| format!("    | {line}\n"))
+        .collect())
+}
+
+/// Makes sure that Debian packages (`qemu-system-x86`, `libc6-dev:arm64`) are installed.
+///
+/// # Errors
+/// When one is missing and this is not root (the text is the line to run), or apt fails.
+pub fn need(_packages: &[&str]) -> Result<()> {
+    bail!("package installation is not there yet")
+}

@@ -1,0 +1,1 @@
+//! The distribution's kernel, trimmed to the modules a box needs.
