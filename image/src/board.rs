@@ -58,11 +58,7 @@ impl Board {
 
     /// The board whose programs this machine runs natively.
     pub fn of_this_machine() -> Board {
-        if cfg!(target_arch = "aarch64") {
-            Board::Aarch64
-        } else {
-            Board::X86_64
-        }
+        if cfg!(target_arch = "aarch64") { Board::Aarch64 } else { Board::X86_64 }
     }
 
     /// `board/NAME` in the source tree.

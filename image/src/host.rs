@@ -14,10 +14,7 @@ const LOG_TAIL: u64 = 3000;
 
 /// Top of the source tree.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("image/ lies in the workspace")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("image/ lies in the workspace").to_path_buf()
 }
 
 /// `out/`: what a user takes away.
@@ -57,10 +54,7 @@ impl Step {
     /// Says that `what` begins.
     pub fn begin(what: impl AsRef<str>) -> Step {
         eprintln!("==> {}", what.as_ref());
-        Step {
-            since: Instant::now(),
-            said: Instant::now(),
-        }
+        Step { since: Instant::now(), said: Instant::now() }
     }
 
     /// Call this every second or so: it lets the user see that the step is alive.
@@ -76,20 +70,13 @@ impl Step {
 
     /// Says a line of detail.
     pub fn say(&self, line: impl AsRef<str>) {
-        let clear = if std::io::stderr().is_terminal() {
-            "\r"
-        } else {
-            ""
-        };
+        let clear = if std::io::stderr().is_terminal() { "\r" } else { "" };
         eprintln!("{clear}    {}", line.as_ref());
     }
 
     /// Says that the step is done, and how long it took.
     pub fn done(self) {
-        self.say(format!(
-            "done in {:.1} s",
-            self.since.elapsed().as_secs_f64()
-        ));
+        self.say(format!("done in {:.1} s", self.since.elapsed().as_secs_f64()));
     }
 }
 
@@ -111,13 +98,8 @@ pub fn run(what: &str, name: &str, command: &mut Command) -> Result<()> {
 pub fn run_in(mut step: Step, name: &str, command: &mut Command) -> Result<Step> {
     let path = log_path(name)?;
     let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut wait = Duration::from_millis(2);
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -130,11 +112,7 @@ pub fn run_in(mut step: Step, name: &str, command: &mut Command) -> Result<Step>
         }
     };
     if !status.success() {
-        bail!(
-            "{name} failed ({status}): {command:?}\n{}\nthe whole log: {}",
-            tail(&path)?,
-            path.display()
-        );
+        bail!("{name} failed ({status}): {command:?}\n{}\nthe whole log: {}", tail(&path)?, path.display());
     }
     Ok(step)
 }
@@ -144,19 +122,11 @@ pub fn run_in(mut step: Step, name: &str, command: &mut Command) -> Result<Step>
 /// # Errors
 /// When it cannot be started or fails; the text holds what it wrote to standard error.
 pub fn output(command: &mut Command) -> Result<String> {
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
     if !done.status.success() {
-        bail!(
-            "{command:?} failed ({}): {}",
-            done.status,
-            String::from_utf8_lossy(&done.stderr).trim()
-        );
+        bail!("{command:?} failed ({}): {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
     }
-    String::from_utf8(done.stdout)
-        .with_context(|| format!("{command:?} wrote something that is not text"))
+    String::from_utf8(done.stdout).with_context(|| format!("{command:?} wrote something that is not text"))
 }
 
 /// `out/log/NAME.log`, its directory made.
@@ -175,10 +145,7 @@ fn tail(path: &Path) -> Result<String> {
     file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes)
-        .lines()
-        .map(|line| format!("    | {line}\n"))
-        .collect())
+    Ok(String::from_utf8_lossy(&bytes).lines().map(|line| format!("    | {line}\n")).collect())
 }
 
 /// Makes sure that Debian packages (`qemu-system-x86`, `libc6-dev:arm64`) are installed.
