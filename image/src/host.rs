@@ -1,11 +1,15 @@
 //! This machine: packages, directories, commands, progress.
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub use crate::apt::need;
 
 /// How often a running step says that it is still running when the output is not a terminal.
 const STILL_RUNNING: Duration = Duration::from_secs(30);
@@ -36,6 +40,31 @@ pub fn cache() -> PathBuf {
         Some(dir) => root().join(dir),
         None => target().join("cache"),
     }
+}
+
+/// Holds an exclusive lock until it is dropped, so that two builds at once do not make the same thing twice.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "held for its drop")] Flock<File>);
+
+/// Waits for the lock of `dir` (a file `dir.lock` beside it).
+///
+/// # Errors
+/// When the lock file cannot be made.
+pub fn lock(dir: &Path) -> Result<Lock> {
+    let path = dir.with_extension("lock");
+    fs::create_dir_all(path.parent().context("a lock needs a directory")?)?;
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => return Ok(Lock(held)),
+        Err((file, Errno::EWOULDBLOCK)) => file,
+        Err((_, error)) => bail!("cannot lock {}: {error}", path.display()),
+    };
+    let step = Step::begin(format!("wait for another build that holds {}", path.display()));
+    let held = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+    step.done();
+    Ok(Lock(held))
 }
 
 /// A long piece of work that tells on standard error what it does and how long it took.
@@ -146,12 +175,4 @@ fn tail(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).lines().map(|line| format!("    | {line}\n")).collect())
-}
-
-/// Makes sure that Debian packages (`qemu-system-x86`, `libc6-dev:arm64`) are installed.
-///
-/// # Errors
-/// When one is missing and this is not root (the text is the line to run), or apt fails.
-pub fn need(_packages: &[&str]) -> Result<()> {
-    bail!("package installation is not there yet")
 }

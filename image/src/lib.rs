@@ -3,6 +3,7 @@
 //!
 //! Everything it makes lies under `out/` (for the user) and under cargo's target directory (caches).
 
+pub mod apt;
 pub mod artifact;
 pub mod bench;
 pub mod board;
