@@ -1,3 +1,82 @@
-//! The one static binary of Bascule.
+//! The one static binary of Bascule: init, agent, prober, shell and the commands that ask the agent.
 
-fn main() {}
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bascule_core::status::{Reply, Request};
+use clap::{Args, Parser, Subcommand};
+
+mod backoff;
+mod control;
+mod log;
+mod prober;
+#[cfg(test)]
+mod scratch;
+mod store;
+
+/// Where an agent keeps its socket and what a successor needs.
+const RUN_DIR: &str = "/run/bascule";
+
+/// A pair of boxes that balances load: VRRP, IPVS and health checks in one program.
+#[derive(Debug, Parser)]
+#[command(name = "bascule", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read the configuration file again and apply what changed.
+    Reload(RunDirArgument),
+    /// Run health probes for an agent on standard input. Started by the agent.
+    #[command(hide = true)]
+    Prober,
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, Args)]
+struct RunDirArgument {
+    /// Run directory of the agent.
+    #[arg(long, default_value = RUN_DIR)]
+    run_dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    // Children inherit the signal mask of whoever started them.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    match Arguments::parse().command {
+        Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),
+        Command::Prober => report(prober::child::run()),
+        Command::Version => {
+            println!("bascule {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn report(result: Result<(), impl std::fmt::Display>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bascule: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(run_dir: &Path, request: &Request) -> ExitCode {
+    match control::ask(run_dir, request) {
+        Ok(Reply::Done(text)) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Reply::Refused(lines)) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            ExitCode::FAILURE
+        }
+        Ok(Reply::Status(_)) => report(Err("the agent answered another question")),
+        Err(error) => report(Err(error)),
+    }
+}

@@ -1,0 +1,150 @@
+//! Files that survive a power cut: written beside their place, synced, renamed over it, and the directory
+//! synced, so that a reader finds the old content or the new, never a part.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a file was not stored or read.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The system refused; the file is as it was before.
+    #[error("cannot {what} {path}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Longer than any sensible file of its kind.
+    #[error("{path} is longer than {limit} bytes: it is not read")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |error| StoreError::Io { what, path, error }
+}
+
+/// Replaces the content of `path` by `content`, all or nothing, mode 0600. Missing directories are made.
+///
+/// # Errors
+/// When any step fails; the old content is still there then.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let written = write_synced(&beside, content)
+        .map_err(failed("write", &beside))
+        .and_then(|()| fs::rename(&beside, path).map_err(failed("replace", path)));
+    if written.is_err() {
+        // Nothing to do when even that fails: the next attempt truncates it.
+        let _ = fs::remove_file(&beside);
+        return written;
+    }
+    File::open(directory).and_then(|d| d.sync_all()).map_err(failed("sync", directory))
+}
+
+/// Like `replace`, but leaves a file alone that already has this content: flash wears.
+///
+/// # Errors
+/// As `replace`.
+pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    match fs::read(path) {
+        Ok(old) if old == content => Ok(()),
+        Ok(_) | Err(_) => replace(path, content),
+    }
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// When it cannot be read or is longer.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(failed("open", path))?;
+    file.take(limit + 1).read_to_end(&mut content).map_err(failed("read", path))?;
+    if content.len() as u64 > limit {
+        return Err(StoreError::TooLong { path: path.to_owned(), limit });
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn content_is_replaced_and_nothing_is_left_beside_it() {
+        let dir = Scratch::new("store");
+        let path = dir.path().join("deep/er/file");
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"two");
+        let names: Vec<_> =
+            fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content() {
+        let dir = Scratch::new("store");
+        let path = dir.path().join("file");
+        replace(&path, b"old").unwrap();
+        // A directory in the way of the temporary file: fails for root too, unlike a mode.
+        fs::create_dir(dir.path().join("file.new")).unwrap();
+        let error = replace(&path, b"new").unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("file.new"), "{error}");
+        assert_eq!(read(&path, 100).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_old_content() {
+        // /dev/full answers every write with ENOSPC.
+        let dir = Scratch::new("store");
+        let path = dir.path().join("file");
+        replace(&path, b"old").unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("file.new")).unwrap();
+        let error = replace(&path, b"new").unwrap_err().to_string();
+        assert!(error.contains("No space left"), "{error}");
+        assert_eq!(read(&path, 100).unwrap(), b"old");
+    }
+
+    #[test]
+    fn equal_content_is_not_written_again() {
+        let dir = Scratch::new("store");
+        let path = dir.path().join("file");
+        replace_if_changed(&path, b"same").unwrap();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        replace_if_changed(&path, b"same").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+        replace_if_changed(&path, b"other").unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"other");
+    }
+
+    #[test]
+    fn an_endless_file_is_refused() {
+        let error = read(Path::new("/dev/zero"), 1_000).unwrap_err().to_string();
+        assert_eq!(error, "/dev/zero is longer than 1000 bytes: it is not read");
+    }
+}
