@@ -14,6 +14,8 @@ pub mod disk;
 pub mod host;
 pub mod initramfs;
 pub mod kernel;
+pub mod net;
+pub mod qemu;
 pub mod run;
 pub mod test;
 pub mod toolchain;
