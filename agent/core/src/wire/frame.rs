@@ -52,9 +52,16 @@ pub fn encode<T: Serialize + ?Sized>(message: &T) -> Vec<u8> {
         postcard::to_extend(message, vec![VERSION]).expect("a message type that postcard can encode");
     let crc = crc32fast::hash(&body);
     body.extend_from_slice(&crc.to_le_bytes());
+    enclose(&body)
+}
+
+/// COBS and the delimiter.
+fn enclose(body: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; cobs::max_encoding_length(body.len()) + 1];
-    let length = cobs::encode(&body, &mut frame);
-    frame.truncate(length + 1);
+    let length = cobs::encode(body, &mut frame);
+    // After a full last block the encoder leaves a code byte behind the end that it reports.
+    frame.truncate(length);
+    frame.push(0);
     frame
 }
 
@@ -159,6 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_every_length_around_the_254_of_cobs_come_back() {
+        for length in 0..800 {
+            for byte in [0, 1, 0xff] {
+                let message = Message::Pair(1, vec![byte; length]);
+                assert_eq!(whole(&encode(&message)), [Ok(message)], "{length} bytes");
+            }
+            // Every length of a body without zeros, so that the last block is also full once.
+            let mut body = [vec![VERSION], vec![7; length]].concat();
+            let frame = enclose(&body);
+            assert_eq!(frame.iter().position(|b| *b == 0), Some(frame.len() - 1), "{length} bytes");
+            let mut bare = frame[..frame.len() - 1].to_vec();
+            let decoded = cobs::decode_in_place(&mut bare).expect("COBS");
+            assert_eq!(bare[..decoded], body.split_off(0)[..], "{length} bytes");
+        }
+    }
+
+    #[test]
     fn every_corrupted_byte_is_refused_and_the_next_frame_is_read() {
         let good = encode(&Message::Text("show status".into()));
         for index in 0..good.len() - 1 {
@@ -211,10 +235,7 @@ mod tests {
     fn framed(body: &[u8]) -> Vec<u8> {
         let mut body = body.to_vec();
         body.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-        let mut frame = vec![0; cobs::max_encoding_length(body.len()) + 1];
-        let length = cobs::encode(&body, &mut frame);
-        frame.truncate(length + 1);
-        frame
+        enclose(&body)
     }
 
     #[test]

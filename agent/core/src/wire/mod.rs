@@ -3,3 +3,4 @@
 pub mod frame;
 pub mod garp;
 pub mod ndisc;
+pub mod vrrp;
