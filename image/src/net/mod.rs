@@ -21,6 +21,9 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
 
+/// Debian packages with the programs used here.
+pub const PACKAGES: &[&str] = &["iproute2", "util-linux"];
+
 /// Where `ip netns` keeps its names.
 const NETNS_DIR: &str = "/run/netns";
 const PREFIX: &str = "bascule-";
