@@ -9,8 +9,15 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::Forward;
-use crate::net::{Family, IfName, Prefix, Scheduler};
+use crate::config::Config;
+use crate::config::model::{Forward, Protocol, Span, Sync, VirtualServer, Vrrp};
+use crate::health::Target;
+use crate::net::{Endpoint, Family, IfName, Name, Prefix, Scheduler};
+use crate::router::{Role, Roles};
+use crate::vrrp::Settings;
+
+/// Weight of a sorry server: it stands alone, so any weight above 0 is the same.
+pub const SORRY_WEIGHT: u16 = 1;
 
 /// `IFA_PROTO` of every address and `rtm_protocol` of every route that is ours (after IP protocol 112, VRRP):
 /// what a restarted agent recognises as its own.
@@ -160,3 +167,138 @@ pub struct Ipvs {
     /// Sync daemons.
     pub sync: HashMap<SyncRole, SyncDaemon>,
 }
+
+/// Addresses and routes that the box should hold in these roles.
+///
+/// Own addresses and routes are there whatever the roles. An owner's virtual address is one of its own and is
+/// therefore never taken away (RFC 9568 section 6.1).
+#[must_use]
+pub fn addressing(config: &Config, roles: &Roles) -> Addressing {
+    let mut wanted = Addressing::default();
+    for (name, interface) in &config.interface {
+        for prefix in &interface.addresses {
+            let key = AddressKey { interface: name.clone(), prefix: *prefix };
+            wanted.addresses.insert(key, AddressKind::Own);
+        }
+    }
+    for (name, vrrp) in &config.vrrp {
+        if roles.routers.get(name).is_none_or(|status| status.role != Role::Master) {
+            continue;
+        }
+        for address in &vrrp.addresses {
+            let interface = address.interface(&vrrp.interface);
+            if !owns(config, interface, &address.prefix().address()) {
+                let key = AddressKey { interface: interface.clone(), prefix: *address.prefix() };
+                wanted.addresses.insert(key, AddressKind::Virtual);
+            }
+        }
+    }
+    wanted.routes.extend(config.route.values().map(|route| (route.to, route.via)));
+    wanted
+}
+
+/// The virtual routers that the box should run. One without addresses has no family and is left out; the check
+/// refuses it.
+#[must_use]
+pub fn routers(config: &Config) -> Vec<Settings> {
+    let settings = |(name, vrrp): (&Name, &Vrrp)| {
+        Some(Settings {
+            name: name.clone(),
+            interface: vrrp.interface.clone(),
+            vrid: vrrp.vrid,
+            family: vrrp.addresses.first()?.prefix().family(),
+            priority: vrrp.priority,
+            interval: vrrp.advert_interval,
+            preempt: vrrp.preempt,
+            preempt_delay: vrrp.preempt_delay.get(),
+            addresses: vrrp
+                .addresses
+                .iter()
+                .map(|a| (a.interface(&vrrp.interface).clone(), a.prefix().address()))
+                .collect(),
+            checksum_as_v2: vrrp.v3_checksum_as_v2,
+        })
+    };
+    config.vrrp.iter().filter_map(settings).collect()
+}
+
+/// Whether the role of every configured virtual router is known. Until then nobody who has just started may act
+/// on `addressing`: it would take away the addresses of a Master.
+#[must_use]
+pub fn roles_known(config: &Config, roles: &Roles) -> bool {
+    config.vrrp.keys().all(|name| roles.routers.contains_key(name))
+}
+
+/// Whether `address` is one of the box's own on `interface`, under any prefix length.
+#[must_use]
+pub fn owns(config: &Config, interface: &IfName, address: &IpAddr) -> bool {
+    config
+        .interface
+        .get(interface)
+        .is_some_and(|own| own.addresses.iter().any(|prefix| prefix.address() == *address))
+}
+
+/// The IPVS table that the box should hold. `usable` tells whether a checked real server may be used now.
+///
+/// The table does not depend on the roles: both boxes of a pair hold every service, so that a takeover changes
+/// nothing in it and synchronised connections find their service. A real server that is out leaves; when none
+/// that takes new connections is left, the sorry server stands in.
+#[must_use]
+pub fn ipvs(config: &Config, usable: impl Fn(&Target) -> bool) -> Ipvs {
+    let services = config
+        .virtual_server
+        .values()
+        .map(|server| (service_key(server), service(server, &usable)))
+        .collect();
+    let sync = config.sync.as_ref().map(sync_daemons).unwrap_or_default();
+    Ipvs { services, sync }
+}
+
+/// The kernel's identity of a configured service.
+#[must_use]
+pub const fn service_key(server: &VirtualServer) -> ServiceKey {
+    let protocol = match server.protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    };
+    ServiceKey::Address { protocol, address: server.address, port: server.port.get() }
+}
+
+impl From<&Endpoint> for DestinationKey {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self { address: endpoint.address, port: endpoint.port.get() }
+    }
+}
+
+fn service(server: &VirtualServer, usable: impl Fn(&Target) -> bool) -> Service {
+    let method = Method::from(server.forward);
+    let mut destinations: HashMap<DestinationKey, Destination> = server
+        .real_server
+        .iter()
+        .filter(|(endpoint, _)| Target::of(server, endpoint).is_none_or(|target| usable(&target)))
+        .map(|(endpoint, real)| (endpoint.into(), Destination { method, weight: real.weight.get() }))
+        .collect();
+    let none_left = destinations.values().all(|destination| destination.weight == 0);
+    if let Some(sorry) = server.sorry_server.as_ref().filter(|_| none_left) {
+        destinations.insert(sorry.into(), Destination { method, weight: SORRY_WEIGHT });
+    }
+    Service {
+        scheduler: server.scheduler.clone(),
+        persistence: server.persistence.map(Span::get),
+        destinations,
+    }
+}
+
+fn sync_daemons(sync: &Sync) -> HashMap<SyncRole, SyncDaemon> {
+    let daemon = SyncDaemon {
+        interface: sync.interface.clone(),
+        id: sync.id,
+        group: sync.group,
+        port: sync.port.get(),
+    };
+    HashMap::from([(SyncRole::Master, daemon.clone()), (SyncRole::Backup, daemon)])
+}
+
+#[cfg(test)]
+#[path = "desired_tests.rs"]
+mod tests;

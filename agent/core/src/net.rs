@@ -110,8 +110,7 @@ macro_rules! bounded {
             /// When `value` is outside the range, naming it.
             pub fn new(value: u32) -> Result<Self, ValueError> {
                 match <$repr>::try_from(value) {
-                    #[allow(unused_comparisons, clippy::absurd_extreme_comparisons)]
-                    Ok(v) if v >= $min && v <= $max => Ok(Self(v)),
+                    Ok(v) if ($min..=$max).contains(&v) => Ok(Self(v)),
                     _ => Err(ValueError::$error(value)),
                 }
             }

@@ -5,10 +5,12 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::Protocol;
+use crate::desired::{AddressKey, DestinationKey, Ipvs, ServiceKey};
 use crate::net::{Endpoint, IfName, Name, Prefix};
 use crate::router::RouterStatus;
 
@@ -139,4 +141,45 @@ pub struct Lateness {
     pub mean: Duration,
     /// Worst.
     pub worst: Duration,
+}
+
+/// What the other threads know, for the picture that `Node::status` draws.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Host name as the kernel has it; shown when the configuration names none.
+    pub hostname: String,
+    /// Version of the binary.
+    pub version: String,
+    /// Time since the agent started.
+    pub agent_uptime: Duration,
+    /// Time since the box booted.
+    pub box_uptime: Duration,
+    /// How late our adverts left.
+    pub lateness: Lateness,
+    /// The kernel as last read.
+    pub kernel: KernelView,
+}
+
+/// The kernel as last read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelView {
+    /// Every address, ours or not.
+    pub addresses: HashSet<AddressKey>,
+    /// The IPVS table.
+    pub ipvs: Ipvs,
+    /// Connections of each destination.
+    pub connections: HashMap<(ServiceKey, DestinationKey), Connections>,
+    /// What could not be brought about, with reasons.
+    pub problems: Vec<String>,
+    /// How often found differed from wanted without our doing, and was repaired.
+    pub repairs: u64,
+}
+
+/// Connections of a destination as the kernel counts them (`IPVS_DEST_ATTR_ACTIVE_CONNS`, `_INACT_CONNS`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Established.
+    pub active: u32,
+    /// In any other state.
+    pub inactive: u32,
 }

@@ -244,7 +244,9 @@ pub enum CheckKind {
 }
 
 /// State of a real server before its first probe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// Out until it has risen.
@@ -377,7 +379,7 @@ impl TryFrom<Span> for AdvertInterval {
     fn try_from(span: Span) -> Result<Self, ValueError> {
         let millis = span.get().as_millis();
         match u16::try_from(millis / 10) {
-            Ok(centis) if millis % 10 == 0 => {
+            Ok(centis) if millis.is_multiple_of(10) => {
                 Self::from_centis(centis).map_err(|_| ValueError::Interval(span.to_string()))
             }
             _ => Err(ValueError::Interval(span.to_string())),

@@ -1,0 +1,228 @@
+//! The rest of the box: configuration, roles, health and what is wanted of the kernel.
+//!
+//! `handle(now, Event) -> Vec<Effect>`; the main thread drives it and calls it again at `deadline`. Effects that
+//! carry a level (wanted state, snapshot) come only when the level has changed.
+
+mod picture;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::desired::{self, Addressing, Ipvs};
+use crate::health::{self, Change, Monitor, Probe, ProbeOutcome, Target};
+use crate::net::Name;
+use crate::notice::Notice;
+use crate::router::Roles;
+use crate::time::Instant;
+
+/// What happens to the box.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A checked configuration to run from now on, and where it came from.
+    Config(Arc<Config>, String),
+    /// A configuration could not be used; the text says which and why. What runs goes on.
+    ConfigRefused(String),
+    /// The latest roles.
+    Roles(Roles),
+    /// A probe ended.
+    Probed(ProbeOutcome),
+    /// The prober process was lost or came back: everything in flight will never be answered.
+    ProberRestarted,
+    /// The deadline may have passed.
+    Timer,
+}
+
+/// What the main thread carries out, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Run a probe.
+    Probe(Probe),
+    /// The latest wanted addresses and routes. The address thread computes the same from the latest roles
+    /// (`desired::addressing`) so that a takeover never waits for the main thread.
+    Addressing(Addressing),
+    /// The latest wanted IPVS table; the newest replaces any that is still waiting.
+    Apply(Ipvs),
+    /// The virtual routers to run.
+    Routers(Vec<crate::vrrp::Settings>),
+    /// Something an operator should know.
+    Tell(Notice),
+    /// Keep this for a successor (`Node::resume`), where it lasts until the next boot; the newest replaces all
+    /// before it.
+    Save(Snapshot),
+}
+
+/// What survives a crash of the agent beside the roles (`router::Snapshot`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Health of the real servers.
+    pub health: health::Snapshot,
+}
+
+/// The box apart from its virtual routers.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    config: Option<Arc<Config>>,
+    source: String,
+    refused: Option<String>,
+    roles: Roles,
+    monitor: Monitor,
+    /// Services without a real server that takes connections.
+    starved: BTreeSet<Name>,
+    addressing: Option<Addressing>,
+    ipvs: Option<Ipvs>,
+    routers: Option<Vec<crate::vrrp::Settings>>,
+    saved: Snapshot,
+}
+
+impl Node {
+    /// A node that goes on where its predecessor stopped. An empty snapshot is a fresh boot, where real servers
+    /// are pending until their first probes.
+    #[must_use]
+    pub fn resume(snapshot: Snapshot) -> Self {
+        Self { monitor: Monitor::resume(snapshot.health.clone()), saved: snapshot, ..Self::default() }
+    }
+
+    /// The running configuration.
+    #[must_use]
+    pub const fn config(&self) -> Option<&Arc<Config>> {
+        self.config.as_ref()
+    }
+
+    /// When `handle` wants to be called with `Event::Timer`.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.monitor.deadline()
+    }
+
+    /// Takes one event and tells what to do.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Config(config, source) => self.configure(now, config, source, &mut effects),
+            Event::ConfigRefused(reason) => {
+                self.refused = Some(reason.clone());
+                effects.push(Effect::Tell(Notice::ConfigRefused { reason }));
+            }
+            Event::Roles(roles) => {
+                self.roles = roles;
+                self.want_addressing(&mut effects);
+            }
+            Event::Probed(outcome) => {
+                if let Some(change) = self.monitor.outcome(now, outcome) {
+                    self.want_ipvs(&mut effects);
+                    self.tell_server(change, &mut effects);
+                    self.tell_services(&mut effects);
+                    self.save(&mut effects);
+                }
+            }
+            Event::ProberRestarted => self.monitor.prober_restarted(now),
+            Event::Timer => {}
+        }
+        effects.extend(self.monitor.poll(now).into_iter().map(Effect::Probe));
+        effects
+    }
+
+    fn configure(&mut self, now: Instant, config: Arc<Config>, source: String, effects: &mut Vec<Effect>) {
+        self.monitor.configure(now, Target::all(&config));
+        let routers = desired::routers(&config);
+        self.config = Some(config);
+        self.refused = None;
+        self.source.clone_from(&source);
+        if self.routers.as_ref() != Some(&routers) {
+            self.routers = Some(routers.clone());
+            effects.push(Effect::Routers(routers));
+        }
+        self.want_addressing(effects);
+        self.want_ipvs(effects);
+        effects.push(Effect::Tell(Notice::ConfigApplied { source }));
+        self.starved = self.starving();
+        self.save(effects);
+    }
+
+    /// The first answer waits until the role of every virtual router is known: a restarted agent must not take
+    /// away the addresses of a Master before it has learnt that it is one.
+    fn want_addressing(&mut self, effects: &mut Vec<Effect>) {
+        let Some(config) = &self.config else { return };
+        if self.addressing.is_none() && !desired::roles_known(config, &self.roles) {
+            return;
+        }
+        let wanted = desired::addressing(config, &self.roles);
+        if self.addressing.as_ref() != Some(&wanted) {
+            self.addressing = Some(wanted.clone());
+            effects.push(Effect::Addressing(wanted));
+        }
+    }
+
+    fn want_ipvs(&mut self, effects: &mut Vec<Effect>) {
+        let Some(config) = &self.config else { return };
+        let wanted = desired::ipvs(config, |target| self.monitor.usable(target));
+        if self.ipvs.as_ref() != Some(&wanted) {
+            self.ipvs = Some(wanted.clone());
+            effects.push(Effect::Apply(wanted));
+        }
+    }
+
+    fn tell_server(&self, change: Change, effects: &mut Vec<Effect>) {
+        let Some(config) = &self.config else { return };
+        let uses = |server: &crate::config::model::VirtualServer| {
+            server
+                .real_server
+                .keys()
+                .any(|endpoint| Target::of(server, endpoint).as_ref() == Some(&change.target))
+        };
+        let services: Vec<Name> = config
+            .virtual_server
+            .iter()
+            .filter(|(_, server)| uses(server))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let server = change.target.address;
+        effects.push(Effect::Tell(match change.down {
+            None => Notice::ServerUp { server, services },
+            Some(reason) => Notice::ServerDown { server, services, reason },
+        }));
+    }
+
+    /// Only services whose real servers are all decided count: one that waits for its first probes is not down.
+    fn starving(&self) -> BTreeSet<Name> {
+        let Some(config) = &self.config else { return BTreeSet::new() };
+        config
+            .virtual_server
+            .iter()
+            .filter(|(_, server)| {
+                server.real_server.iter().all(|(endpoint, real)| {
+                    real.weight.get() == 0
+                        || Target::of(server, endpoint).is_some_and(|target| self.monitor.is_down(&target))
+                })
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn tell_services(&mut self, effects: &mut Vec<Effect>) {
+        let Some(config) = &self.config else { return };
+        let starving = self.starving();
+        for name in starving.difference(&self.starved) {
+            let sorry = config.virtual_server.get(name).and_then(|server| server.sorry_server);
+            effects.push(Effect::Tell(Notice::ServiceDown { service: name.clone(), sorry }));
+        }
+        for name in self.starved.difference(&starving) {
+            effects.push(Effect::Tell(Notice::ServiceUp { service: name.clone() }));
+        }
+        self.starved = starving;
+    }
+
+    fn save(&mut self, effects: &mut Vec<Effect>) {
+        let snapshot = Snapshot { health: self.monitor.snapshot() };
+        if self.saved != snapshot {
+            self.saved = snapshot.clone();
+            effects.push(Effect::Save(snapshot));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
