@@ -1,9 +1,23 @@
 //! `cargo image build`: from the sources to flashable disk images under `out/`.
 
+use crate::artifact;
 use crate::board::{Board, Flavour};
-use crate::toolchain::Profile;
-use anyhow::{Result, bail};
-use std::path::PathBuf;
+use crate::disk;
+use crate::host::{self, Step};
+use crate::initramfs::{self, Contents};
+use crate::kernel::{self, Kernel};
+use crate::toolchain::{self, Profile};
+use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Level of zstd for initramfs images: the smallest one that needs no more than 8 MiB of window in the box.
+const ZSTD_LEVEL: &str = "-19";
 
 /// Arguments of `cargo image build`.
 #[derive(clap::Args)]
@@ -14,6 +28,15 @@ pub struct Args {
     /// Box configuration (TOML) to seed into the data partition
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Kernel package: `cloud` makes an image for virtual machines only
+    #[arg(long, value_enum, default_value = "generic")]
+    pub flavour: Flavour,
+    /// Take the newest kernel package that the distribution offers now
+    #[arg(long)]
+    pub refresh: bool,
+    /// Same GUIDs in every build of the same inputs. Two such disks must not meet in one box.
+    #[arg(long)]
+    pub reproducible: bool,
 }
 
 /// What goes into a slot: all that a box runs.
@@ -37,14 +60,185 @@ pub struct Slot {
 ///
 /// # Errors
 /// When a host package is missing, a build fails or an artifact is not static musl.
-pub fn command(_args: Args) -> Result<()> {
-    bail!("`cargo image build` is not there yet")
+pub fn command(args: Args) -> Result<()> {
+    let seed = match &args.config {
+        Some(path) => {
+            Some(fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
+        }
+        None => None,
+    };
+    let mut table = String::new();
+    for board in args.boards {
+        let slot = slot_with(board, Profile::Release, args.flavour, args.refresh)?;
+        let image = host::out().join(format!("bascule-{board}.img"));
+        let identity = if args.reproducible { disk::Identity::Fixed } else { disk::Identity::Fresh };
+        let step = Step::begin(format!("write {}", image.display()));
+        disk::make_with(&slot, &image, seed.as_deref(), identity)?;
+        step.done();
+        report(&mut table, &slot, &image)?;
+    }
+    print!("\n{table}");
+    Ok(())
 }
 
 /// Builds the kernel, binary and initramfs of `board`. Cached: does nothing when all is up to date.
 ///
 /// # Errors
 /// When a host package is missing, a build fails or an artifact is not static musl.
-pub fn slot(_board: Board, _profile: Profile, _flavour: Flavour) -> Result<Slot> {
-    bail!("the slot build is not there yet")
+pub fn slot(board: Board, profile: Profile, flavour: Flavour) -> Result<Slot> {
+    slot_with(board, profile, flavour, false)
+}
+
+fn slot_with(board: Board, profile: Profile, flavour: Flavour, refresh: bool) -> Result<Slot> {
+    let kernel = kernel::fetch(board, flavour, refresh)?;
+    let binary = toolchain::cargo_build(board, profile)?;
+    let name = format!("{board}-{}-{}", profile.name(), flavour.name());
+    assemble(board, &kernel, &binary, &host::target().join("slot").join(name))
+}
+
+/// Makes the slot of a `kernel` and a `binary` in `dir`, unless it is there already.
+///
+/// # Errors
+/// When a file cannot be read or written, or the kernel lacks a module.
+pub fn assemble(board: Board, kernel: &Kernel, binary: &Path, dir: &Path) -> Result<Slot> {
+    let lock = host::lock(dir)?;
+    fs::create_dir_all(dir)?;
+    let slot = Slot {
+        board,
+        kernel: kernel.image.clone(),
+        vmlinux: kernel.vmlinux.clone(),
+        initramfs: dir.join("initramfs"),
+        cmdline: cmdline(board)?,
+        binary: binary.to_path_buf(),
+    };
+    let source = Source::of_this_tree()?;
+    let release = source.release(board, kernel);
+    let stamp = inputs(board, &release, binary)?;
+    let stamp_file = dir.join("inputs");
+    if slot.initramfs.exists() && fs::read_to_string(&stamp_file).ok().as_deref() == Some(&stamp) {
+        return Ok(slot);
+    }
+    let tree = dir.join("tree");
+    let load = kernel.modules(board, &tree)?;
+    let step = Step::begin(format!("make the initramfs for {board}"));
+    let contents =
+        Contents { board, binary, modules: &tree, load: &load, release: &release, mtime: source.time };
+    let archive = initramfs::root(&contents)?;
+    let mut bytes = Vec::new();
+    archive.write(&mut bytes)?;
+    compress(&bytes, &slot.initramfs)?;
+    fs::write(stamp_file, stamp)?;
+    step.done();
+    drop(lock);
+    Ok(slot)
+}
+
+/// Everything that decides the bytes of an initramfs.
+fn inputs(board: Board, release: &str, binary: &Path) -> Result<String> {
+    let mut text = format!("zstd {ZSTD_LEVEL}\n{release}\nbinary {}\n", artifact::describe(binary)?.1);
+    for (usage, name) in kernel::lists(board)? {
+        writeln!(text, "{usage:?} {name}")?;
+    }
+    let factory = host::root().join("config/factory.toml");
+    if factory.exists() {
+        writeln!(text, "factory {}", artifact::describe(&factory)?.1)?;
+    }
+    Ok(text)
+}
+
+fn compress(bytes: &[u8], to: &Path) -> Result<()> {
+    let part = to.with_extension("part");
+    let mut zstd = Command::new("zstd")
+        .args(["-q", "-f", "-T0", ZSTD_LEVEL, "-o"])
+        .arg(&part)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("cannot start zstd")?;
+    zstd.stdin.take().context("zstd has no input")?.write_all(bytes)?;
+    ensure!(zstd.wait()?.success(), "zstd failed");
+    fs::rename(part, to).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// The kernel command line of `board/NAME/cmdline`: its lines without comments, joined.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn cmdline(board: Board) -> Result<String> {
+    let path = board.dir().join("cmdline");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    Ok(lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" "))
+}
+
+/// Which sources an image was made from.
+struct Source {
+    commit: String,
+    /// Of the commit, or `SOURCE_DATE_EPOCH`: a box that lost its clock starts from here.
+    time: u32,
+}
+
+impl Source {
+    fn of_this_tree() -> Result<Source> {
+        let git = |args: &[&str]| host::output(Command::new("git").current_dir(host::root()).args(args));
+        let mut commit =
+            git(&["rev-parse", "--short=12", "HEAD"]).map_or("unknown".into(), |id| id.trim().to_string());
+        if git(&["status", "--porcelain"]).is_ok_and(|changes| !changes.is_empty()) {
+            commit.push_str("-dirty");
+        }
+        let time = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(seconds) => seconds.trim().parse().context("SOURCE_DATE_EPOCH is no number of seconds")?,
+            Err(_) => match git(&["log", "-1", "--format=%ct"]).ok().and_then(|t| t.trim().parse().ok()) {
+                Some(seconds) => seconds,
+                None => u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?,
+            },
+        };
+        Ok(Source { commit, time })
+    }
+
+    /// The text of `/etc/bascule/release`.
+    fn release(&self, board: Board, kernel: &Kernel) -> String {
+        format!(
+            "version={}\nboard={board}\ncommit={}\nbuilt={}\nkernel={}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.commit,
+            self.time,
+            kernel.release
+        )
+    }
+}
+
+fn report(table: &mut String, slot: &Slot, image: &Path) -> Result<()> {
+    if table.is_empty() {
+        writeln!(table, "{:<10} {:<12} {:>12}  {:<16}  file", "board", "what", "bytes", "sha256")?;
+    }
+    let parts = [("binary", &slot.binary), ("kernel", &slot.kernel), ("initramfs", &slot.initramfs)];
+    for (what, path) in parts {
+        let (size, hash) = artifact::describe(path)?;
+        let name = slot.board.name();
+        writeln!(table, "{name:<10} {what:<12} {size:>12}  {}  {}", &hash[..16], path.display())?;
+    }
+    let meta = fs::metadata(image)?;
+    let name = slot.board.name();
+    writeln!(table, "{name:<10} {:<12} {:>12}  {:<16}  {}", "image", meta.len(), "", image.display())?;
+    writeln!(table, "{name:<10} {:<12} {:>12}", "  on disk", meta.blocks() * 512)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_lines_in_board_survive_a_panic_and_close_the_serial_line() {
+        for (board, console) in
+            [(Board::X86_64, "console=ttyS0,115200"), (Board::Aarch64, "console=ttyAMA0,115200")]
+        {
+            let line = cmdline(board).unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            for word in [console, "panic=10", "oops=panic", "sysctl.kernel.sysrq=0", "rdinit=/init"] {
+                assert!(words.contains(&word), "{board} lacks {word}: {line}");
+            }
+            assert!(!line.contains('#') && !line.contains('\n'), "{line}");
+        }
+    }
 }
