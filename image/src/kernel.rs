@@ -30,7 +30,7 @@ pub struct Kernel {
 /// # Errors
 /// When the package cannot be fetched or does not look as expected.
 pub fn fetch(board: Board, flavour: Flavour, refresh: bool) -> Result<Kernel> {
-    host::need(&["kmod", "xz-utils", "zstd"])?;
+    host::need(&["kmod", "lz4", "xz-utils", "zstd"])?;
     let dir = host::cache().join("kernel").join(format!("{board}-{}", flavour.name()));
     let lock = host::lock(&dir)?;
     fs::create_dir_all(&dir)?;
@@ -81,6 +81,7 @@ fn uncompressed(image: &Path, into: &Path) -> Result<PathBuf> {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
         [0x1f, 0x8b, ..] => "gzip",
+        [0x02, 0x21, 0x4c, 0x18, ..] => "lz4",
         _ => bail!("{} is compressed in a way that is not known here", image.display()),
     };
     let packed = into.with_extension("packed");

@@ -2,6 +2,7 @@
 
 use bascule_image::{bench, build, demo, run, test};
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Builds Bascule's images, boots them, shows a failover, runs the tests and the benchmarks.
 #[derive(Parser)]
@@ -25,8 +26,19 @@ enum Command {
     Bench(bench::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of reasons, without a backtrace: it is the user's to read.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Build(args) => build::command(args),
         Command::Run(args) => run::command(args),
         Command::Demo(args) => demo::command(args),
