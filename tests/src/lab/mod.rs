@@ -1,11 +1,31 @@
 //! Real kernels and real peers: namespaces of this kernel, and guests where IPVS is needed.
 
+mod agent;
 mod ground;
+mod headers;
+mod observer;
+mod process;
+mod scene;
+mod takeover;
+mod wire;
+mod world;
 
-use crate::runner::Case;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::runner::{Case, Context, Outcome};
 
 /// The tier's cases, in the order they run.
 pub fn cases() -> Vec<Case> {
-    let groups = [ground::cases()];
+    let groups = [ground::cases(), takeover::cases(), headers::cases()];
     groups.into_iter().flatten().collect()
+}
+
+fn case(name: &'static str, seconds: u64, run: fn(&mut Context) -> Result<Outcome>) -> Case {
+    Case { name, limit: Duration::from_secs(seconds), run }
+}
+
+fn passed(figures: impl Into<String>) -> Outcome {
+    Outcome::Passed(figures.into())
 }
