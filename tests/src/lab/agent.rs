@@ -103,8 +103,7 @@ impl Agent {
     pub fn respawn(&mut self) -> Result<()> {
         let (config, run) = (self.config_path(), self.run_dir());
         fs::create_dir_all(&run)?;
-        let arguments =
-            ["agent", "--config", &config.to_string_lossy(), "--run-dir", &run.to_string_lossy()];
+        let arguments = ["agent", "--config", &config.to_string_lossy(), "--run-dir", &run.to_string_lossy()];
         let (netns, binary) = (self.netns.as_str(), binary()?.to_string_lossy().into_owned());
         // `ip netns exec` replaces itself, so the process id is the agent's own.
         let mut full = vec!["netns", "exec", netns, &binary];

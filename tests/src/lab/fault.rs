@@ -47,7 +47,8 @@ fn missing(_: &mut Context) -> Result<Outcome> {
     let status = agent.wait("still Fault", SOON, |status| faulty(status, &["eth7", "exist"]))?;
     world.segment.attach(netns, "eth7", "late", &["10.9.0.7/24", "2001:db8:9::7/64"])?;
     agent.wait_master(SOON)?;
-    let held: Vec<String> = addresses(netns, "eth7")?.iter().map(|(address, _)| address.to_string()).collect();
+    let held: Vec<String> =
+        addresses(netns, "eth7")?.iter().map(|(address, _)| address.to_string()).collect();
     ensure!(held.iter().any(|a| a == VIP_V4) && held.iter().any(|a| a == VIP_V6), "eth7 holds only {held:?}");
     let reason = match status.routers.first().map(|router| &router.status.role) {
         Some(Role::Fault(reason)) => reason.clone(),

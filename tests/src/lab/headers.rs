@@ -22,7 +22,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        case("adverts carry TTL 255, class 0xC0, the group, a right checksum and their interval", 60, headers),
+        case(
+            "adverts carry TTL 255, class 0xC0, the group, a right checksum and their interval",
+            60,
+            headers,
+        ),
         case("adverts leave at their interval and the status says how late they were", 60, pace),
         case("the other reading of the IPv4 checksum is sent when it is configured", 60, other_sum),
         case("Wireshark's decoder finds nothing wrong with our adverts", 120, tshark),
@@ -120,7 +124,14 @@ fn tshark(context: &mut Context) -> Result<Outcome> {
         "vrrp.ipv6_addr",
     ];
     let mut command = Command::new("tshark");
-    command.args(["-r"]).arg(&pcap).args(["-o", "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator=/s"]);
+    command.args(["-r"]).arg(&pcap).args([
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-T",
+        "fields",
+        "-E",
+        "separator=/s",
+    ]);
     command.args(["-E", "aggregator=,"]);
     for field in fields {
         command.args(["-e", field]);

@@ -25,8 +25,16 @@ const CLOCK: Duration = Duration::from_millis(2);
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        case("keepalived as master: we stay backup, take over when it dies or leaves, and yield", 120, above_us),
-        case("keepalived as backup: it stays backup, takes over when we die or leave, and yields", 120, below_us),
+        case(
+            "keepalived as master: we stay backup, take over when it dies or leaves, and yield",
+            120,
+            above_us,
+        ),
+        case(
+            "keepalived as backup: it stays backup, takes over when we die or leave, and yields",
+            120,
+            below_us,
+        ),
     ]
 }
 
@@ -61,7 +69,8 @@ impl Keepalived {
     /// A power cut: its frames end, both its processes, and what it left in the kernel.
     fn cut(mut self, world: &World, node: &Node) -> Result<()> {
         world.segment.isolate(&node.host.port)?;
-        let child = fs::read_to_string(self.dir.path().join("vrrp.pid")).context("no pid file of keepalived")?;
+        let child =
+            fs::read_to_string(self.dir.path().join("vrrp.pid")).context("no pid file of keepalived")?;
         // The parent first, or it would start another child.
         self.process.kill();
         let pid = nix::unistd::Pid::from_raw(child.trim().parse()?);
@@ -91,7 +100,8 @@ fn taken_by(world: &World, node: &Node, before: &Node, since: Duration) -> Resul
         let what = format!("{family}: adverts of the box that takes over");
         let (first, _) = world.observer.wait_advert(&what, since, SOON, by(node, vrid))?;
         let old = world.observer.adverts(Duration::ZERO, by(before, vrid));
-        let last = old.iter().map(|(at, _)| *at).filter(|at| *at < first).last().context("no advert before")?;
+        let last =
+            old.iter().map(|(at, _)| *at).filter(|at| *at < first).last().context("no advert before")?;
         *gap = first - last;
         node.wait_has(vip, true, SOON)?;
     }
@@ -101,7 +111,12 @@ fn taken_by(world: &World, node: &Node, before: &Node, since: Duration) -> Resul
 fn within(what: &str, gaps: [Duration; 2], lawful: Duration) -> Result<String> {
     for (gap, (family, ..)) in gaps.into_iter().zip(FAMILIES) {
         ensure!(gap + CLOCK >= lawful, "{family}: {what}: after {} ms, lawful is {}", ms(gap), ms(lawful));
-        ensure!(gap <= lawful + ALLOWANCE, "{family}: {what}: after {} ms, lawful is {}", ms(gap), ms(lawful));
+        ensure!(
+            gap <= lawful + ALLOWANCE,
+            "{family}: {what}: after {} ms, lawful is {}",
+            ms(gap),
+            ms(lawful)
+        );
     }
     Ok(format!("{what} {} {} ms", ms(gaps[0]), ms(gaps[1])))
 }

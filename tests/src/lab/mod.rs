@@ -1,10 +1,18 @@
 //! Real kernels and real peers: namespaces of this kernel, and guests where IPVS is needed.
 
 mod agent;
+mod control;
+mod fault;
 mod ground;
 mod headers;
+mod health;
+mod hostile;
+mod keepalived;
+mod monitor;
 mod observer;
 mod process;
+mod reload;
+mod restart;
 mod scene;
 mod takeover;
 mod wire;
@@ -18,7 +26,18 @@ use crate::runner::{Case, Context, Outcome};
 
 /// The tier's cases, in the order they run.
 pub fn cases() -> Vec<Case> {
-    let groups = [ground::cases(), takeover::cases(), headers::cases()];
+    let groups = [
+        ground::cases(),
+        takeover::cases(),
+        headers::cases(),
+        restart::cases(),
+        keepalived::cases(),
+        fault::cases(),
+        reload::cases(),
+        control::cases(),
+        hostile::cases(),
+        health::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }
 

@@ -24,7 +24,11 @@ pub fn cases() -> Vec<Case> {
             killed_master(TENTH, 10)
         }),
         case("kill -9 of the agent on the backup changes nothing", 60, killed_backup),
-        case("a master that was dead too long finds the other in charge and gives the addresses up", 60, too_late),
+        case(
+            "a master that was dead too long finds the other in charge and gives the addresses up",
+            60,
+            too_late,
+        ),
     ]
 }
 

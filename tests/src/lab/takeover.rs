@@ -10,7 +10,8 @@ use crate::runner::{Case, Context, Outcome};
 use super::agent::{Agent, SOON};
 use super::observer::now;
 use super::scene::{
-    FAMILIES, HIGH, LOW, Pair, VIP_V4, VRID_V4, all_ms, announced, by, config, down_interval, median, ms, skew,
+    FAMILIES, HIGH, LOW, Pair, VIP_V4, VRID_V4, all_ms, announced, by, config, down_interval, median, ms,
+    skew,
 };
 use super::world::World;
 use super::{case, passed};
@@ -25,15 +26,27 @@ const TENTH: Duration = Duration::from_millis(100);
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        case("after a power cut the backup takes over within formula + 20 ms, adverts every 100 ms", 60, |_| {
-            takeover(TENTH, 5)
-        }),
-        case("after a power cut the backup takes over within formula + 20 ms, adverts every 1 s", 120, |_| {
-            takeover(SECOND, 3)
-        }),
-        case("a master that is stopped sends priority 0 and the backup takes over within its skew", 60, resign),
+        case(
+            "after a power cut the backup takes over within formula + 20 ms, adverts every 100 ms",
+            60,
+            |_| takeover(TENTH, 5),
+        ),
+        case(
+            "after a power cut the backup takes over within formula + 20 ms, adverts every 1 s",
+            120,
+            |_| takeover(SECOND, 3),
+        ),
+        case(
+            "a master that is stopped sends priority 0 and the backup takes over within its skew",
+            60,
+            resign,
+        ),
         case("a higher priority that may not preempt stays backup", 60, no_preempt),
-        case("after a partition the higher priority stays master and announces its addresses again", 60, split),
+        case(
+            "after a partition the higher priority stays master and announces its addresses again",
+            60,
+            split,
+        ),
         case("of two equals that were parted the higher address stays master", 60, tie),
         case("the owner of the address is master at once and never yields", 60, owner),
     ]
@@ -48,7 +61,10 @@ fn takeover(interval: Duration, rounds: usize) -> Result<Outcome> {
         let before = now();
         let found = pair.cut_a(interval)?;
         for ((gaps, gap), (family, ..)) in gaps.iter_mut().zip(found).zip(FAMILIES) {
-            ensure!(gap + CLOCK >= formula, "{family}: b took over after {gap:?}, before {formula:?} had passed");
+            ensure!(
+                gap + CLOCK >= formula,
+                "{family}: b took over after {gap:?}, before {formula:?} had passed"
+            );
             gaps.push(gap);
         }
         check_taken(&mut pair, before)?;
@@ -83,7 +99,10 @@ fn check_taken(pair: &mut Pair, since: Duration) -> Result<()> {
         let by_b = announced(&world.b, vip);
         let (at, announcement) = world.observer.wait_announcement(&what, since, SOON, by_b)?;
         let late = first.first().map_or(SOON, |(first, _)| at.saturating_sub(*first));
-        ensure!(late < Duration::from_millis(100), "{family}: the announcement came {late:?} after the advert");
+        ensure!(
+            late < Duration::from_millis(100),
+            "{family}: the announcement came {late:?} after the advert"
+        );
         ensure!(announcement.mac == world.b.mac, "{family}: {announcement:?} names another Ethernet address");
         ensure!(announcement.hops == 255 && announcement.sum, "{family}: {announcement:?}");
         match announcement.source {
@@ -138,7 +157,10 @@ fn resign(_: &mut Context) -> Result<Outcome> {
             let what = format!("{family}: b after priority 0");
             let (first, _) = world.observer.wait_advert(&what, left, SOON, by(&world.b, vrid))?;
             let gap = first - left;
-            ensure!(gap + CLOCK >= allowed, "{family}: b took over {gap:?} after priority 0, before its skew");
+            ensure!(
+                gap + CLOCK >= allowed,
+                "{family}: b took over {gap:?} after priority 0, before its skew"
+            );
             gaps.push(gap);
             let after = world.observer.adverts(left, by(&world.a, vrid));
             ensure!(after.len() == 1, "{family}: a sent {} adverts after its priority 0", after.len() - 1);
@@ -219,7 +241,8 @@ fn tie(_: &mut Context) -> Result<Outcome> {
     pair.world.segment.heal(&ports[1])?;
     let world = &pair.world;
     for (family, vrid, _) in FAMILIES {
-        let b_wins = if vrid == VRID_V4 { world.b.v4 > world.a.v4 } else { world.b.link_local > world.a.link_local };
+        let b_wins =
+            if vrid == VRID_V4 { world.b.v4 > world.a.v4 } else { world.b.link_local > world.a.link_local };
         let (winner, loser) = if b_wins { (&world.b, &world.a) } else { (&world.a, &world.b) };
         std::thread::sleep(Duration::from_millis(500));
         let since = now();
