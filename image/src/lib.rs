@@ -14,6 +14,7 @@ pub mod disk;
 pub mod host;
 pub mod initramfs;
 pub mod kernel;
+pub mod load;
 pub mod net;
 pub mod qemu;
 pub mod run;

@@ -1,9 +1,13 @@
 //! The ground the other cases stand on: segments that carry frames and can be cut, and a sniffer that sees.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use bascule_image::load::client::Client;
+use bascule_image::load::held::{Held, recovery_limit};
+use bascule_image::load::server::Server;
 use bascule_image::net::sniff::Sniffer;
 use bascule_image::net::{Host, Mac, Segment};
 use bascule_image::qemu::Accelerator;
@@ -16,6 +20,11 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "a cut port of the lab's switch carries nothing and heals", limit, run: cut_and_heal },
         Case { name: "the lab's sniffer sees an address move to another host", limit, run: address_moves },
+        Case {
+            name: "the lab's client measures a cut of its server as long as it was",
+            limit,
+            run: measured_cut,
+        },
         Case {
             name: "the guest that probes for KVM runs to its end under emulation",
             limit,
@@ -75,6 +84,45 @@ fn address_moves(context: &mut Context) -> Result<Outcome> {
     }
     std::fs::write(seen, format!("{:#?}", sniffer.all()))?;
     Ok(Outcome::Passed(String::new()))
+}
+
+/// The client's figures are checked against a cut whose length is known.
+fn measured_cut(context: &mut Context) -> Result<Outcome> {
+    let segment = Segment::new("sw")?;
+    let (a, b) = pair(&segment)?;
+    let server = Server::start(&b.netns, "s1", 0)?;
+    let target = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 2).into(), server.port());
+    let held = Held::open(&a.netns, target, 5, Duration::from_millis(50))?;
+    let mut client = Client::start(&a.netns, target, 50, Duration::from_millis(300))?;
+    thread::sleep(Duration::from_secs(1));
+    let cut = Instant::now();
+    segment.isolate(&b.port)?;
+    thread::sleep(Duration::from_millis(700));
+    ensure!(
+        held.survival(cut + Duration::from_millis(100)).survived == 0,
+        "a connection spoke through a cut"
+    );
+    segment.heal(&b.port)?;
+    let outage = cut.elapsed();
+    let healed = Instant::now();
+    let survival = held.wait_survival(healed, recovery_limit(outage));
+    thread::sleep(Duration::from_millis(300));
+    client.stop();
+    let record = client.record();
+    let gap = record.gap_at(cut + outage / 2).context("no answers around the cut")?.length();
+    context.say(format!("cut {outage:?}, gap {gap:?}, {survival:?}, reasons {:?}", record.reasons()));
+    ensure!(
+        gap + Duration::from_millis(30) > outage && gap < outage + Duration::from_millis(100),
+        "gap {gap:?} of a cut of {outage:?}"
+    );
+    ensure!(survival.before == 5 && survival.survived == 5, "{survival:?}");
+    // A request is given up before TCP repeats its SYN: all that began in the cut fail, one every 20 ms.
+    let failed = record.failed();
+    ensure!((30..=40).contains(&failed), "{failed} requests failed in a cut of {outage:?}");
+    drop(server);
+    let gone = held.wait_survival(Instant::now(), Duration::from_secs(2));
+    ensure!(gone.broken == 5, "the server is gone, and its connections are {gone:?}");
+    Ok(Outcome::Passed(format!("cut {} ms, measured {} ms", outage.as_millis(), gap.as_millis())))
 }
 
 fn probe_guest(_: &mut Context) -> Result<Outcome> {
