@@ -24,6 +24,14 @@ pub enum Request {
     Status,
     /// Read the configuration file again and apply it by difference.
     Reload,
+    /// Host name and role in one word, as the shell's prompt shows them.
+    Prompt,
+    /// The latest so many lines of the log.
+    Log(u32),
+    /// The running configuration as it was read.
+    Configuration,
+    /// End the agent without leaving its roles; whoever supervises it starts it again at once.
+    Restart,
 }
 
 /// The agent's reply.
@@ -35,6 +43,8 @@ pub enum Reply {
     Done(String),
     /// Refused or failed; the lines say what and why. Nothing was changed.
     Refused(Vec<String>),
+    /// To `Prompt`, `Log` and `Configuration`.
+    Lines(Vec<String>),
 }
 
 /// The whole picture of a box.

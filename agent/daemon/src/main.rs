@@ -12,6 +12,7 @@ mod log;
 mod prober;
 #[cfg(test)]
 mod scratch;
+mod shell;
 mod store;
 
 /// Where an agent keeps its socket and what a successor needs.
@@ -27,13 +28,39 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print the state of the box.
+    #[command(subcommand)]
+    Show(Show),
     /// Read the configuration file again and apply what changed.
     Reload(RunDirArgument),
     /// Run health probes for an agent on standard input. Started by the agent.
     #[command(hide = true)]
     Prober,
+    /// Work with the box as on its console.
+    Shell(ShellArguments),
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum Show {
+    /// Roles, services, real servers, sync, problems.
+    Status {
+        #[command(flatten)]
+        at: RunDirArgument,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ShellArguments {
+    #[command(flatten)]
+    at: RunDirArgument,
+    /// Open this terminal of /dev and lead a session on it. Used by init.
+    #[arg(long, hide = true)]
+    console: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -48,6 +75,8 @@ fn main() -> ExitCode {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     match Arguments::parse().command {
         Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),
+        Command::Show(Show::Status { at, json }) => show_status(&at.run_dir, json),
+        Command::Shell(arguments) => report(run_shell(arguments)),
         Command::Prober => report(prober::child::run()),
         Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
@@ -76,7 +105,26 @@ fn ask(run_dir: &Path, request: &Request) -> ExitCode {
             lines.iter().for_each(|line| eprintln!("{line}"));
             ExitCode::FAILURE
         }
-        Ok(Reply::Status(_)) => report(Err("the agent answered another question")),
+        Ok(Reply::Status(_) | Reply::Lines(_)) => report(Err("the agent answered another question")),
         Err(error) => report(Err(error)),
     }
+}
+
+fn show_status(run_dir: &Path, json: bool) -> ExitCode {
+    let text = match control::ask(run_dir, &Request::Status) {
+        Ok(Reply::Status(status)) if json => serde_json::to_string_pretty(&status).map_err(|e| e.to_string()),
+        Ok(Reply::Status(status)) => Ok(shell::show::status(&status).join("\n")),
+        Ok(_) => Err("the agent answered another question".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    report(text.map(|text| println!("{text}")))
+}
+
+fn run_shell(arguments: ShellArguments) -> std::io::Result<()> {
+    let on_box = arguments.console.is_some();
+    let terminal = match &arguments.console {
+        Some(name) => shell::tty::Tty::console(name)?,
+        None => shell::tty::Tty::standard()?,
+    };
+    shell::Shell::new(terminal, shell::AgentAt(arguments.at.run_dir), on_box).run()
 }

@@ -1,0 +1,302 @@
+//! The picture of the box as text, in lines of at most 79 columns, plain ASCII.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bascule_core::config::model::Protocol;
+use bascule_core::router::{Role, Roles};
+use bascule_core::status::{HealthWord, RouterLine, ServerLine, ServiceLine, Status};
+
+/// Widest line; the 80th column makes some terminals wrap.
+pub const WIDTH: usize = 79;
+
+/// `lb1(MASTER)`: the host and its role, for the prompt. With several roles at once all are named.
+#[must_use]
+pub fn prompt(hostname: &str, roles: &Roles) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in ["MASTER", "BACKUP", "FAULT"] {
+        if roles.routers.values().any(|router| role_word(&router.role) == word) {
+            words.push(word);
+        }
+    }
+    if words.is_empty() { hostname.to_owned() } else { format!("{hostname}({})", words.join("+")) }
+}
+
+const fn role_word(role: &Role) -> &'static str {
+    match role {
+        Role::Master => "MASTER",
+        Role::Backup => "BACKUP",
+        Role::Fault(_) => "FAULT",
+    }
+}
+
+/// `show status`.
+#[must_use]
+pub fn status(status: &Status) -> Vec<String> {
+    let mut lines = vec![
+        format!("{}, Bascule {}", status.hostname, status.version),
+        format!("up: box {}, agent {}", age(status.box_uptime), age(status.agent_uptime)),
+    ];
+    wrap(&mut lines, "configuration: ", &status.configuration);
+    for problem in &status.problems {
+        wrap(&mut lines, "PROBLEM: ", problem);
+    }
+    lines.push(String::new());
+    routers(&mut lines, &status.routers);
+    lines.push(String::new());
+    services(&mut lines, &status.services);
+    lines.push(String::new());
+    let sync = if status.sync.is_empty() { "off".to_owned() } else { status.sync.join(", ") };
+    wrap(&mut lines, "connection sync: ", &sync);
+    let late = &status.lateness;
+    lines.push(format!(
+        "adverts: {} sent, late by {} on average, {} at worst",
+        late.sent,
+        short(late.mean),
+        short(late.worst)
+    ));
+    let state =
+        if status.problems.is_empty() { "as wanted" } else { "NOT as wanted, see the problems above" };
+    lines.push(format!("kernel: {state}"));
+    lines.push(format!("repairs: {} after changes by others", status.repairs));
+    lines
+}
+
+fn routers(lines: &mut Vec<String>, routers: &[RouterLine]) {
+    if routers.is_empty() {
+        lines.push("no virtual routers".to_owned());
+        return;
+    }
+    let (name, state, vrid) = ("VIRTUAL ROUTER", "STATE", "VRID");
+    lines.push(format!("{name:<18} {state:<7} {:>8} {vrid:>4} {:<15} PRIORITY", "FOR", "INTERFACE"));
+    for router in routers {
+        lines.push(format!(
+            "{:<18} {:<7} {:>8} {:>4} {:<15} {}",
+            cut(router.name.as_str(), 18),
+            role_word(&router.status.role),
+            age(router.for_),
+            router.vrid,
+            router.interface.as_str(),
+            router.status.priority,
+        ));
+        if let Role::Fault(reason) = &router.status.role {
+            wrap(lines, "  fault: ", reason);
+        }
+        if let Some(master) = router.status.master {
+            let priority = router.status.master_priority.map(|p| format!(", priority {p}"));
+            lines.push(format!("  master is {master}{}", priority.unwrap_or_default()));
+        }
+        for (prefix, held) in &router.addresses {
+            let word = match (router.status.role == Role::Master, held) {
+                (true, true) => "held",
+                (true, false) => "MISSING",
+                (false, false) => "not held",
+                (false, true) => "STILL HELD",
+            };
+            lines.push(format!("  {prefix} {word}"));
+        }
+    }
+}
+
+fn services(lines: &mut Vec<String>, services: &[ServiceLine]) {
+    if services.is_empty() {
+        lines.push("no virtual servers".to_owned());
+    }
+    for service in services {
+        let protocol = match service.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let socket = SocketAddr::new(service.address, service.port);
+        let kernel = if service.in_kernel { "in kernel" } else { "NOT IN KERNEL AS WANTED" };
+        let scheduler = &service.scheduler;
+        lines.push(format!("virtual server {}, {kernel}", service.name));
+        lines.push(format!("  {protocol} {socket} {scheduler}"));
+        let (active, inactive) = ("ACTIVE", "INACTIVE");
+        lines.push(format!(
+            "  {:<23} {:>6} {:<7} {active:>8} {inactive:>8} DETAIL",
+            "REAL SERVER", "WEIGHT", "HEALTH"
+        ));
+        service.servers.iter().for_each(|server| server_line(lines, server));
+        if service.servers.is_empty() {
+            lines.push("  none".to_owned());
+        }
+    }
+}
+
+fn server_line(lines: &mut Vec<String>, server: &ServerLine) {
+    let health = match server.health {
+        HealthWord::Unchecked if server.sorry => "sorry",
+        HealthWord::Unchecked => "-",
+        HealthWord::Pending => "pending",
+        HealthWord::Up => "up",
+        HealthWord::Down => "DOWN",
+    };
+    let mut endpoint = server.endpoint.to_string();
+    if endpoint.len() > 23 {
+        lines.push(format!("  {endpoint}"));
+        endpoint = String::new();
+    }
+    let (weight, active, inactive) = (server.weight, server.active, server.inactive);
+    let head = format!("  {endpoint:<23} {weight:>6} {health:<7} {active:>8} {inactive:>8} ");
+    if head.len() + server.detail.len() <= WIDTH && server.detail.is_ascii() {
+        lines.push(format!("{head}{}", server.detail).trim_end().to_owned());
+    } else {
+        lines.push(head.trim_end().to_owned());
+        wrap(lines, "      ", &server.detail);
+    }
+}
+
+/// Adds `head` and `text`, wrapped at blanks, later lines indented, what is not printable ASCII as `?`.
+pub fn wrap(lines: &mut Vec<String>, head: &str, text: &str) {
+    let ascii: String =
+        text.chars().map(|c| if c == ' ' || c == '\n' || c.is_ascii_graphic() { c } else { '?' }).collect();
+    let mut line = head.to_owned();
+    let mut fresh = true;
+    for word in ascii.split_ascii_whitespace() {
+        let mut word = word;
+        if !fresh && line.len() + 1 + word.len() > WIDTH {
+            lines.push(std::mem::replace(&mut line, "    ".to_owned()));
+            fresh = true;
+        }
+        // A word that fits no line is cut into lines.
+        while line.len() + word.len() + usize::from(!fresh) > WIDTH {
+            let (part, rest) = word.split_at(WIDTH.saturating_sub(line.len()).clamp(1, word.len()));
+            lines.push(format!("{}{part}", std::mem::replace(&mut line, "    ".to_owned())));
+            word = rest;
+        }
+        let _ = write!(line, "{}{word}", if fresh { "" } else { " " });
+        fresh = false;
+    }
+    lines.push(line);
+}
+
+fn cut(text: &str, width: usize) -> &str {
+    text.get(..width).unwrap_or(text)
+}
+
+/// A span in its two largest units: `5d02h`, `3h07m`, `12m04s`, `9s`.
+#[must_use]
+pub fn age(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        (_, _, _) => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// A short span: microseconds below a millisecond, else milliseconds.
+fn short(span: Duration) -> String {
+    let micros = span.as_micros();
+    if micros < 1_000 {
+        format!("{micros} us")
+    } else {
+        format!("{}.{} ms", micros / 1_000, micros / 100 % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bascule_core::router::RouterStatus;
+    use bascule_core::status::Lateness;
+    use bascule_core::time::Instant;
+
+    fn router(role: Role) -> RouterStatus {
+        RouterStatus {
+            role,
+            since: Instant::ZERO,
+            master: Some("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()),
+            master_priority: Some(254),
+            priority: 200,
+            interval: Duration::from_secs(1),
+        }
+    }
+
+    fn crowded() -> Status {
+        let long = "x".repeat(200);
+        let server = |detail: &str, endpoint: &str| ServerLine {
+            endpoint: endpoint.parse().unwrap(),
+            weight: 65_535,
+            health: HealthWord::Down,
+            detail: detail.to_owned(),
+            sorry: false,
+            active: 4_000_000_000,
+            inactive: 4_000_000_000,
+        };
+        Status {
+            hostname: "lb1".into(),
+            version: "0.1.0".into(),
+            agent_uptime: Duration::from_secs(3_900),
+            box_uptime: Duration::from_secs(90_000),
+            configuration: format!("/data/config/bascule.toml; a newer one was refused: {long}"),
+            routers: vec![RouterLine {
+                name: "a234567890123456789012345678901".parse().unwrap(),
+                interface: "averylongname15".parse().unwrap(),
+                vrid: 255,
+                status: router(Role::Fault(format!("interface eth7 does not exist {long} \u{e9}\x1b[2J"))),
+                for_: Duration::from_secs(61),
+                addresses: vec![("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128".parse().unwrap(), true)],
+            }],
+            services: vec![ServiceLine {
+                name: "a234567890123456789012345678901".parse().unwrap(),
+                protocol: Protocol::Udp,
+                address: "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
+                port: 65_535,
+                scheduler: "abcdefghijklmno".into(),
+                in_kernel: false,
+                servers: vec![
+                    server("connection refused", "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
+                    server("not probed: this box is short of resources", "255.255.255.255:65535"),
+                ],
+            }],
+            sync: vec!["master averylongname15 id 255".into(), "backup averylongname15 id 255".into()],
+            lateness: Lateness {
+                sent: u64::MAX,
+                mean: Duration::from_micros(12),
+                worst: Duration::from_micros(2_345),
+            },
+            problems: vec!["cannot add 10.0.0.1/24 to eth0: no such device ".repeat(4)],
+            repairs: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal_and_all_is_plain_ascii() {
+        for line in status(&crowded()) {
+            assert!(line.len() <= WIDTH, "{}: {line}", line.len());
+            assert!(line.bytes().all(|b| (0x20..0x7f).contains(&b)), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_contradicts_the_role_stands_out() {
+        let text = status(&crowded()).join("\n");
+        assert!(text.contains("STILL HELD") && text.contains("NOT IN KERNEL AS WANTED"), "{text}");
+        let mut master = crowded();
+        master.routers[0].status = router(Role::Master);
+        master.routers[0].addresses[0].1 = false;
+        assert!(status(&master).join("\n").contains("MISSING"));
+    }
+
+    #[test]
+    fn the_prompt_names_every_role_there_is() {
+        let mut roles = Roles::default();
+        assert_eq!(prompt("lb1", &roles), "lb1");
+        roles.routers.insert("a".parse().unwrap(), router(Role::Backup));
+        assert_eq!(prompt("lb1", &roles), "lb1(BACKUP)");
+        roles.routers.insert("b".parse().unwrap(), router(Role::Master));
+        roles.routers.insert("c".parse().unwrap(), router(Role::Fault("no link".into())));
+        assert_eq!(prompt("lb1", &roles), "lb1(MASTER+BACKUP+FAULT)");
+    }
+
+    #[test]
+    fn ages_show_their_two_largest_units() {
+        let ages = [9, 61, 3_661, 86_400 * 5 + 7_200].map(|s| age(Duration::from_secs(s)));
+        assert_eq!(ages, ["9s", "1m01s", "1h01m", "5d02h"]);
+    }
+}
