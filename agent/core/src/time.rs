@@ -1,6 +1,6 @@
 //! The core's own notion of time: a point on a monotonic scale that the caller supplies.
 
-use core::ops::{Add, AddAssign};
+use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,14 @@ impl Add<Duration> for Instant {
     }
 }
 
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl AddAssign<Duration> for Instant {
     fn add_assign(&mut self, rhs: Duration) {
         *self = *self + rhs;
@@ -58,6 +66,7 @@ mod tests {
         let late = Instant::from_nanos(u64::MAX);
         assert_eq!(late + Duration::MAX, late);
         assert_eq!(Instant::ZERO.since(late), Duration::ZERO);
+        assert_eq!(late - Duration::MAX, Instant::ZERO);
         assert_eq!((Instant::ZERO + Duration::from_micros(3)).as_nanos(), 3_000);
     }
 }

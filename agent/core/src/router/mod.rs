@@ -3,6 +3,8 @@
 //! Events go in with the instant they happened, actions come out; between them lies no I/O. What other threads
 //! learn is a level (`Roles`, the latest of each virtual router), never an edge.
 
+mod run;
+
 use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -12,13 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::net::{Family, IfName, Mac, Name};
 use crate::notice::Notice;
 use crate::time::Instant;
+use crate::wire::vrrp::RefusedAdvert;
 
-/// Longest VRRPv3 message that is accepted: 8 bytes and 255 IPv6 addresses would be 4,088, an Ethernet frame
-/// carries 1,480.
-pub const PACKET_MAX: usize = 1_480;
+pub use crate::vrrp::{Counters, Survivor};
+pub use crate::wire::vrrp::PACKET_MAX;
+pub use run::Router;
 
 /// What happens to the virtual routers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a message stays in its fixed buffer")]
 pub enum Event {
     /// A VRRP message arrived.
     Packet(Received),
@@ -62,8 +66,20 @@ pub struct Link {
     pub link_local: Option<core::net::Ipv6Addr>,
 }
 
+impl Link {
+    /// The address that adverts of `family` come from.
+    #[must_use]
+    pub fn primary(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.primary_v4.map(IpAddr::V4),
+            Family::V6 => self.link_local.map(IpAddr::V6),
+        }
+    }
+}
+
 /// What the real-time thread carries out, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a message stays in its fixed buffer")]
 pub enum Action {
     /// Multicast a VRRP message from the interface: TTL 255 to the group of the family.
     Send {
@@ -131,13 +147,11 @@ pub struct Snapshot {
     pub routers: BTreeMap<Name, Survivor>,
 }
 
-/// One virtual router in a `Snapshot`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Survivor {
-    /// Family, so that a changed configuration does not resume the wrong thing.
-    pub family: Family,
-    /// Whether it was Master.
-    pub master: bool,
-    /// When it last sent (Master) or heard (Backup) an advert, on `CLOCK_MONOTONIC`.
-    pub last_advert: Instant,
+/// What the virtual routers have counted since the agent started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// By name.
+    pub routers: BTreeMap<Name, Counters>,
+    /// Messages that were not taken for an advert to one of them, by reason.
+    pub refused: BTreeMap<RefusedAdvert, u64>,
 }
