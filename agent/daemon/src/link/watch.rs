@@ -1,0 +1,186 @@
+//! Watches the interfaces that carry adverts: opens their sockets and hands the real-time thread the present
+//! state of each, as a level, whenever it changed.
+//!
+//! Every kernel event only leads to reading the tables again, so a lost event (netlink overrun) or one in the
+//! wrong order cannot leave a wrong picture for longer than `REREAD`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bascule_core::net::{Family, IfName};
+use bascule_core::router::Link;
+use bascule_core::vrrp::Settings;
+use futures_util::StreamExt;
+use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
+use tokio::sync::watch;
+
+use super::picture::{Interface, Picture};
+use super::socket::VrrpSocket;
+use crate::vrrpd::mailbox::{Inbox, Sockets};
+
+/// The tables are read at least this often, and sockets that could not be opened are tried again.
+const REREAD: Duration = Duration::from_secs(1);
+
+/// The kernel events that can change a `Link`.
+const GROUPS: [MulticastGroup; 3] =
+    [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+
+/// Runs until the settings' sender is gone.
+///
+/// # Errors
+/// When the netlink socket cannot be opened.
+pub async fn run(
+    inbox: Arc<Inbox>,
+    mut settings: watch::Receiver<Vec<Settings>>,
+    problems: watch::Sender<Vec<String>>,
+) -> std::io::Result<()> {
+    // Two sockets: a burst of events that overruns the one cannot lose an answer on the other.
+    let (connection, handle, _) = new_connection()?;
+    let requests = tokio::spawn(connection);
+    let (connection, _, mut events) = new_multicast_connection(&GROUPS)?;
+    let listening = tokio::spawn(connection);
+    let mut watcher = Watcher::new(inbox, settings.borrow_and_update().clone());
+    loop {
+        let found = watcher.look(&handle).await;
+        problems.send_if_modified(|old| std::mem::replace(old, found.clone()) != found);
+        tokio::select! {
+            changed = settings.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                watcher.settings = settings.borrow_and_update().clone();
+                watcher.announce_settings = true;
+            }
+            event = events.next() => {
+                if event.is_none() {
+                    break;
+                }
+                // Whatever else is waiting is answered by the same look.
+                while events.try_recv().is_ok() {}
+            }
+            () = tokio::time::sleep(REREAD) => {}
+        }
+    }
+    requests.abort();
+    listening.abort();
+    Ok(())
+}
+
+struct Watcher {
+    inbox: Arc<Inbox>,
+    settings: Vec<Settings>,
+    announce_settings: bool,
+    sockets: Sockets,
+    links: BTreeMap<IfName, Option<Link>>,
+}
+
+impl Watcher {
+    const fn new(inbox: Arc<Inbox>, settings: Vec<Settings>) -> Self {
+        Self { inbox, settings, announce_settings: true, sockets: Sockets::new(), links: BTreeMap::new() }
+    }
+
+    /// Reads the tables once, brings the sockets in line and hands over what changed. Returns the problems.
+    async fn look(&mut self, handle: &Handle) -> Vec<String> {
+        let picture = match Picture::read(handle).await {
+            Ok(picture) => picture,
+            Err(error) => return vec![format!("cannot read the network interfaces: {error}")],
+        };
+        let mut problems = Vec::new();
+        let sockets = self.sockets_for(&picture, &mut problems);
+        let links = self.links_for(&picture, &sockets);
+        self.hand_over(sockets, links);
+        problems
+    }
+
+    /// The sockets that the settings need: those of before where the interface is the same, else new ones.
+    fn sockets_for(&self, picture: &Picture, problems: &mut Vec<String>) -> Sockets {
+        let wanted: BTreeSet<(IfName, Family)> =
+            self.settings.iter().map(|s| (s.interface.clone(), s.family)).collect();
+        let mut sockets = Sockets::new();
+        for (name, family) in wanted {
+            let Some(interface) = picture.interfaces.get(&name) else { continue };
+            match self.socket(&name, family, interface) {
+                Ok(socket) => {
+                    sockets.insert((name, family), socket);
+                }
+                Err(error) => {
+                    problems
+                        .push(format!("cannot open the {family} VRRP socket on interface {name}: {error}"));
+                }
+            }
+        }
+        sockets
+    }
+
+    fn socket(&self, name: &IfName, family: Family, at: &Interface) -> std::io::Result<Arc<VrrpSocket>> {
+        let before = self.sockets.get(&(name.clone(), family)).filter(|socket| socket.index() == at.index);
+        let Some(socket) = before else {
+            return VrrpSocket::open(name, at.index, family).map(Arc::new);
+        };
+        let was_running = self.links.get(name).is_some_and(|link| link.as_ref().is_some_and(|l| l.running));
+        if at.running && !was_running {
+            socket.rejoin()?;
+        }
+        Ok(Arc::clone(socket))
+    }
+
+    /// The present state of every interface that the settings name.
+    fn links_for(&self, picture: &Picture, sockets: &Sockets) -> BTreeMap<IfName, Option<Link>> {
+        let moves = moving_addresses(&self.settings);
+        let link = |name: &IfName| {
+            let interface = picture.interfaces.get(name)?;
+            let excluded = |address: IpAddr| moves.contains(&address);
+            // Without a socket the box is deaf and mute in that family: say that it has no address to send from,
+            // so that nobody becomes Master there.
+            let usable = |family| sockets.contains_key(&(name.clone(), family));
+            Some(Link {
+                index: interface.index,
+                running: interface.running,
+                mac: interface.mac,
+                primary_v4: picture.primary_v4(interface.index, excluded).filter(|_| usable(Family::V4)),
+                link_local: picture.link_local(interface.index, excluded).filter(|_| usable(Family::V6)),
+            })
+        };
+        self.settings.iter().map(|s| (s.interface.clone(), link(&s.interface))).collect()
+    }
+
+    fn hand_over(&mut self, sockets: Sockets, links: BTreeMap<IfName, Option<Link>>) {
+        let same = |a: &Sockets, b: &Sockets| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+        };
+        let new_sockets = (!same(&sockets, &self.sockets)).then(|| sockets.clone());
+        let changed: Vec<_> = links
+            .iter()
+            .filter(|(name, link)| self.links.get(*name) != Some(*link))
+            .map(|(name, link)| (name.clone(), link.clone()))
+            .collect();
+        let settings = std::mem::take(&mut self.announce_settings).then(|| self.settings.clone());
+        // An interface that the settings no longer name is forgotten, so that it is new if it comes back.
+        self.sockets = sockets;
+        self.links = links;
+        if new_sockets.is_none() && changed.is_empty() && settings.is_none() {
+            return;
+        }
+        self.inbox.put(|inputs| {
+            inputs.links.extend(changed);
+            if new_sockets.is_some() {
+                inputs.sockets = new_sockets;
+            }
+            if settings.is_some() {
+                inputs.settings = settings;
+            }
+        });
+    }
+}
+
+/// The addresses that come and go with a role, so that none of them is ever the source of an advert. The
+/// owner's addresses (priority 255) are its own and stay.
+fn moving_addresses(settings: &[Settings]) -> BTreeSet<IpAddr> {
+    settings
+        .iter()
+        .filter(|settings| !settings.priority.is_owner())
+        .flat_map(|settings| settings.addresses.iter().map(|(_, address)| *address))
+        .collect()
+}

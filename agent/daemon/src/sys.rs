@@ -1,0 +1,89 @@
+//! What the operating system offers and no crate wraps safely: the only module with `unsafe`.
+
+use std::io;
+use std::mem;
+
+use bascule_core::time::Instant;
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::time::{ClockId, clock_gettime};
+use socket2::{SockAddr, SockAddrStorage};
+
+/// Now, on `CLOCK_MONOTONIC`: the core's scale of time.
+#[must_use]
+pub fn monotonic() -> Instant {
+    // The clock exists on every Linux and the pointer is the wrapper's own, so the call cannot fail.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| nix::sys::time::TimeSpec::new(0, 0));
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec()).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// Makes the calling thread a `SCHED_FIFO` thread of `priority` (1 to 99); its children start as ordinary
+/// processes (`SCHED_RESET_ON_FORK`).
+///
+/// The raw system call, because musl's `sched_setscheduler` answers ENOSYS by design.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_NICE` or beyond `RLIMIT_RTPRIO`; `EINVAL` for a priority out of range.
+pub fn set_fifo(priority: i32) -> io::Result<()> {
+    /// `struct sched_param` as the kernel has it (`include/uapi/linux/sched/types.h`); musl's is longer.
+    #[repr(C)]
+    struct SchedParam {
+        priority: libc::c_int,
+    }
+    let param = SchedParam { priority };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the kernel reads one `struct sched_param` (a single int) through the pointer during the call;
+    // `param` has that layout and outlives it. Thread id 0 is the caller.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const param) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Locks the memory of the whole process, now and later, so that no page fault waits for a disk.
+///
+/// # Errors
+/// `EPERM` or `ENOMEM` without `CAP_IPC_LOCK` beyond `RLIMIT_MEMLOCK`.
+pub fn lock_memory() -> io::Result<()> {
+    // MCL_ONFAULT is not wanted: a page that is locked only when first touched still faults on the takeover path.
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(io::Error::from)
+}
+
+/// The address of an interface for an `AF_PACKET` socket (`struct sockaddr_ll`, packet(7)): where a complete
+/// Ethernet frame is to leave.
+#[must_use]
+pub fn packet_address(index: u32) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: `sockaddr_ll` is plain integers and smaller than the zeroed storage it views, and
+    // AF_PACKET is the family that belongs to it.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or(0);
+    address.sll_ifindex = i32::try_from(index).unwrap_or(0);
+    let length = libc::socklen_t::try_from(mem::size_of::<libc::sockaddr_ll>()).unwrap_or(0);
+    // SAFETY: the storage is initialised in its first `length` bytes, and its family field is set.
+    unsafe { SockAddr::new(storage, length) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_does_not_run_backwards() {
+        let first = monotonic();
+        let second = monotonic();
+        assert!(first > Instant::ZERO && second >= first);
+    }
+
+    #[test]
+    fn a_packet_address_names_family_and_interface() {
+        let address = packet_address(7);
+        assert_eq!(i32::from(address.family()), libc::AF_PACKET);
+        assert_eq!(address.len() as usize, mem::size_of::<libc::sockaddr_ll>());
+        assert_ne!(address, packet_address(8));
+    }
+
+    #[test]
+    fn a_real_time_priority_out_of_range_is_refused() {
+        assert!(set_fifo(100).is_err());
+    }
+}
