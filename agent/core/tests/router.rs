@@ -90,12 +90,13 @@ fn sent(actions: &[Action]) -> Vec<(u8, u8)> {
 }
 
 fn roles(actions: &[Action]) -> Option<&Roles> {
-    actions.iter().find_map(|action| if let Action::Roles(roles) = action { Some(roles) } else { None })
+    let roles = |action| if let Action::Roles(roles) = action { Some(roles) } else { None };
+    actions.iter().find_map(roles)
 }
 
 fn notices(actions: &[Action]) -> Vec<&Notice> {
-    let notices = actions.iter();
-    notices.filter_map(|action| if let Action::Tell(notice) = action { Some(notice) } else { None }).collect()
+    let notice = |action| if let Action::Tell(notice) = action { Some(notice) } else { None };
+    actions.iter().filter_map(notice).collect()
 }
 
 fn announced(actions: &[Action]) -> Vec<IpAddr> {

@@ -7,6 +7,11 @@ use bascule_core::status::{Reply, Request};
 use clap::{Args, Parser, Subcommand};
 
 mod backoff;
+mod kernel;
+mod link;
+mod snapshot;
+mod sys;
+mod vrrpd;
 mod control;
 mod log;
 mod prober;

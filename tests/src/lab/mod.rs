@@ -4,7 +4,6 @@ mod agent;
 mod control;
 mod fault;
 mod ground;
-pub mod guest;
 mod headers;
 mod health;
 mod hostile;
@@ -38,7 +37,6 @@ pub fn cases() -> Vec<Case> {
         control::cases(),
         hostile::cases(),
         health::cases(),
-        guest::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

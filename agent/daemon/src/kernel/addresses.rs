@@ -1,0 +1,431 @@
+//! The address thread: makes the kernel's addresses and routes those that configuration and roles want, and
+//! announces virtual addresses.
+//!
+//! It gets roles straight from the VRRP threads and uses netlink sockets of its own: a takeover waits neither
+//! for the main thread nor for IPVS. On a change of roles it acts on the tables as last read, at once, and only
+//! then reads them again, so that a dump is never between a takeover and its first announcement. Kernel events
+//! and a poll lead to the same comparison: what somebody else removed comes back.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bascule_core::config::Config;
+use bascule_core::desired::{self, AddressKey, AddressKind, Addressing, OURS};
+use bascule_core::net::{IfName, Prefix};
+use bascule_core::reconcile::{self, AddressOp};
+use bascule_core::router::Roles;
+use bascule_core::time::Instant;
+use futures_util::StreamExt;
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use tokio::sync::{mpsc, watch};
+
+use super::repeats::Repeats;
+use super::rtnl::{self, RtnlError};
+use super::sysctl;
+use crate::link::announce::Announcer;
+use crate::link::picture::Picture;
+use crate::sys::monotonic;
+
+/// The tables are compared at least this often.
+const POLL: Duration = Duration::from_secs(1);
+/// How often a pass acts, reads again and acts on what is still different.
+const ROUNDS: usize = 2;
+
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+];
+
+/// What the address thread found, for the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressesFound {
+    /// The roles that have been carried out.
+    pub roles: Roles,
+    /// Addresses the kernel has of those that are wanted.
+    pub present: HashSet<AddressKey>,
+    /// What could not be brought about, with reasons.
+    pub problems: Vec<String>,
+    /// How often something was put right that somebody else had changed.
+    pub repairs: u64,
+}
+
+/// Inputs of the address thread.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The running configuration.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The latest roles.
+    pub roles: watch::Receiver<Roles>,
+    /// Addresses to announce once more.
+    pub announcements: mpsc::UnboundedReceiver<(IfName, IpAddr)>,
+    /// Where the findings go.
+    pub found: watch::Sender<AddressesFound>,
+}
+
+/// Why a pass takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Roles or configuration changed.
+    Wanted,
+    /// The kernel may have changed, or it is time to look.
+    Kernel,
+}
+
+/// Runs until the configuration's sender is gone.
+///
+/// # Errors
+/// When the sockets cannot be opened.
+pub async fn run(mut inputs: Inputs) -> io::Result<()> {
+    let handle = rtnl::connect()?;
+    let (connection, _, mut events) = new_multicast_connection(&GROUPS)?;
+    tokio::spawn(connection);
+    let mut worker = Worker::new(handle, Announcer::open()?);
+    let mut cause = Cause::Wanted;
+    loop {
+        if cause == Cause::Wanted {
+            worker.want(
+                Arc::clone(&inputs.config.borrow_and_update()),
+                inputs.roles.borrow_and_update().clone(),
+            );
+        }
+        worker.pass(cause).await;
+        inputs.found.send_replace(worker.found());
+        cause = loop {
+            tokio::select! {
+                biased;
+                changed = inputs.roles.changed() => {
+                    if changed.is_ok() { break Cause::Wanted } else { return Ok(()) }
+                }
+                changed = inputs.config.changed() => {
+                    if changed.is_ok() { break Cause::Wanted } else { return Ok(()) }
+                }
+                () = sleep_until(worker.repeats.next()) => worker.repeat(),
+                Some((interface, address)) = inputs.announcements.recv() => worker.announce(&interface, address),
+                event = events.next() => {
+                    if event.is_none() {
+                        return Err(io::Error::other("the kernel's events ended"));
+                    }
+                    // Whatever else is waiting is answered by the same pass.
+                    while events.try_recv().is_ok() {}
+                    break Cause::Kernel;
+                }
+                () = tokio::time::sleep(POLL) => break Cause::Kernel,
+            }
+        };
+    }
+}
+
+/// Sleeps until `at`, for ever without one.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(monotonic())).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Worker {
+    handle: Handle,
+    announcer: Announcer,
+    config: Arc<Config>,
+    roles: Roles,
+    wanted: Addressing,
+    picture: Picture,
+    routes: HashMap<Prefix, IpAddr>,
+    repeats: Repeats,
+    /// Interfaces that were switched on and adjusted, by name, with their index then.
+    prepared: HashMap<IfName, u32>,
+    /// Virtual addresses that were announced since they became wanted.
+    announced: HashSet<AddressKey>,
+    /// Whether the last pass ended with nothing left to do.
+    settled: bool,
+    setting_problems: HashMap<IfName, Vec<String>>,
+    problems: Vec<String>,
+    repairs: u64,
+}
+
+impl Worker {
+    fn new(handle: Handle, announcer: Announcer) -> Self {
+        Self {
+            handle,
+            announcer,
+            config: Arc::default(),
+            roles: Roles::default(),
+            wanted: Addressing::default(),
+            picture: Picture::default(),
+            routes: HashMap::new(),
+            repeats: Repeats::default(),
+            prepared: HashMap::new(),
+            announced: HashSet::new(),
+            settled: false,
+            setting_problems: HashMap::new(),
+            problems: Vec::new(),
+            repairs: 0,
+        }
+    }
+
+    fn want(&mut self, config: Arc<Config>, roles: Roles) {
+        self.wanted = desired::addressing(&config, &roles);
+        self.config = config;
+        self.roles = roles;
+        let wanted = &self.wanted.addresses;
+        self.announced.retain(|key| wanted.get(key) == Some(&AddressKind::Virtual));
+    }
+
+    async fn pass(&mut self, cause: Cause) {
+        let mut acted = false;
+        if cause == Cause::Wanted && !self.picture.interfaces.is_empty() {
+            self.act().await;
+        }
+        self.problems.clear();
+        for round in 0..=ROUNDS {
+            if let Err(error) = self.read().await {
+                self.problems = vec![format!("cannot read addresses and routes from the kernel: {error}")];
+                self.settled = false;
+                return;
+            }
+            self.prepare().await;
+            let ops = self.ops();
+            if ops.is_empty() || round == ROUNDS {
+                self.settled = ops.is_empty();
+                break;
+            }
+            acted |= self.act().await;
+        }
+        if self.settled {
+            self.problems.clear();
+        }
+        self.problems.extend(self.missing_interfaces());
+        self.problems.extend(self.setting_problems.values().flatten().cloned());
+        if acted && cause == Cause::Kernel {
+            self.repairs += 1;
+        }
+        self.announce_what_was_there();
+    }
+
+    /// Carries out what is different; whether anything changed that had been right before.
+    async fn act(&mut self) -> bool {
+        let settled = self.settled;
+        let mut acted = false;
+        self.problems.clear();
+        for op in self.ops() {
+            match self.execute(&op).await {
+                Ok(()) => acted = true,
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        acted && settled
+    }
+
+    fn ops(&self) -> Vec<AddressOp> {
+        let known: HashSet<&IfName> = self.picture.interfaces.keys().collect();
+        let mut ops = reconcile::address_ops(&self.wanted, &self.known());
+        // A predecessor's addresses stay until VRRP has said what this box is.
+        let sure = desired::roles_known(&self.config, &self.roles);
+        // An interface that does not exist is one problem, not one for each of its addresses.
+        ops.retain(|op| match op {
+            AddressOp::Add(key, _) => known.contains(&key.interface),
+            AddressOp::Delete(key) => sure && known.contains(&key.interface),
+            AddressOp::SetRoute(..) | AddressOp::DeleteRoute(..) => true,
+        });
+        ops
+    }
+
+    /// The kernel's tables as far as they concern us: what carries our mark, and what is wanted whoever made it.
+    fn known(&self) -> Addressing {
+        let names: HashMap<u32, &IfName> =
+            self.picture.interfaces.iter().map(|(name, interface)| (interface.index, name)).collect();
+        let addresses = self.picture.addresses.iter().filter_map(|address| {
+            let interface = (*names.get(&address.index)?).clone();
+            let key = AddressKey { interface, prefix: address.prefix };
+            let ours = address.protocol == Some(OURS) || self.wanted.addresses.contains_key(&key);
+            ours.then_some((key, AddressKind::Own))
+        });
+        Addressing { addresses: addresses.collect(), routes: self.routes.clone() }
+    }
+
+    async fn execute(&mut self, op: &AddressOp) -> Result<(), String> {
+        match op {
+            AddressOp::Add(key, kind) => {
+                let index = self.index(&key.interface)?;
+                let covered = self.covered(key);
+                rtnl::add_address(&self.handle, index, key.prefix, *kind, covered)
+                    .await
+                    .map_err(|error| address_problem("added to", key, &error))?;
+                if *kind == AddressKind::Virtual {
+                    self.first_announcement(key);
+                }
+                Ok(())
+            }
+            AddressOp::Delete(key) => {
+                let index = self.index(&key.interface)?;
+                rtnl::delete_address(&self.handle, index, key.prefix)
+                    .await
+                    .map_err(|error| address_problem("removed from", key, &error))
+            }
+            AddressOp::SetRoute(to, via) => rtnl::set_route(&self.handle, *to, *via)
+                .await
+                .map_err(|error| format!("route {to} via {via} cannot be set: {error}")),
+            AddressOp::DeleteRoute(to, via) => rtnl::delete_route(&self.handle, *to, *via)
+                .await
+                .map_err(|error| format!("route {to} via {via} cannot be removed: {error}")),
+        }
+    }
+
+    fn index(&self, interface: &IfName) -> Result<u32, String> {
+        let found = self.picture.interfaces.get(interface);
+        found.map(|interface| interface.index).ok_or_else(|| format!("interface {interface} does not exist"))
+    }
+
+    /// Whether the box wants an address of its own in the same network on the same interface.
+    fn covered(&self, virtual_: &AddressKey) -> bool {
+        self.wanted.addresses.iter().any(|(key, kind)| {
+            *kind == AddressKind::Own
+                && key.interface == virtual_.interface
+                && key.prefix.length() <= virtual_.prefix.length()
+                && key.prefix.contains(&virtual_.prefix.address())
+        })
+    }
+
+    async fn read(&mut self) -> Result<(), rtnetlink::Error> {
+        let picture = Picture::read(&self.handle).await?;
+        self.routes = rtnl::routes(&self.handle).await?;
+        let came_up = |name: &IfName| {
+            let running = |picture: &Picture| picture.interfaces.get(name).is_some_and(|i| i.running);
+            running(&picture) && !running(&self.picture)
+        };
+        // Behind a link that came back may be another switch: announce anew.
+        self.announced.retain(|key| !came_up(&key.interface));
+        self.picture = picture;
+        Ok(())
+    }
+
+    /// Switches interfaces in use on and sets what they need, once for each time they appear.
+    async fn prepare(&mut self) {
+        for name in interfaces_in_use(&self.config) {
+            let Some(interface) = self.picture.interfaces.get(&name) else {
+                self.prepared.remove(&name);
+                self.setting_problems.remove(&name);
+                continue;
+            };
+            if self.prepared.get(&name) == Some(&interface.index) {
+                continue;
+            }
+            self.prepared.insert(name.clone(), interface.index);
+            let mut problems = sysctl::write_interface(&name);
+            if !interface.up
+                && let Err(error) = rtnl::set_up(&self.handle, interface.index).await
+            {
+                problems.push(format!("interface {name} cannot be switched on: {error}"));
+            }
+            self.setting_problems.insert(name, problems);
+        }
+    }
+
+    fn missing_interfaces(&self) -> Vec<String> {
+        let mut missing: Vec<IfName> = interfaces_in_use(&self.config)
+            .into_iter()
+            .filter(|name| !self.picture.interfaces.contains_key(name))
+            .collect();
+        missing.sort();
+        missing.iter().map(|name| format!("interface {name} does not exist")).collect()
+    }
+
+    fn first_announcement(&mut self, key: &AddressKey) {
+        self.announced.insert(key.clone());
+        self.announce(&key.interface, key.prefix.address());
+        self.repeats.begin(monotonic(), &key.interface, key.prefix.address());
+    }
+
+    /// Announces virtual addresses that became wanted and were in the kernel already: an agent before this one
+    /// may have died between adding and announcing.
+    fn announce_what_was_there(&mut self) {
+        let present = self.present();
+        let silent: Vec<AddressKey> = present
+            .into_iter()
+            .filter(|key| self.wanted.addresses.get(key) == Some(&AddressKind::Virtual))
+            .filter(|key| !self.announced.contains(key))
+            .filter(|key| self.picture.interfaces.get(&key.interface).is_some_and(|i| i.running))
+            .collect();
+        for key in silent {
+            self.first_announcement(&key);
+        }
+    }
+
+    fn repeat(&mut self) {
+        for (interface, address) in self.repeats.take(monotonic()) {
+            self.announce(&interface, address);
+        }
+    }
+
+    /// Announces an address, unless it is no longer wanted here.
+    fn announce(&self, interface: &IfName, address: IpAddr) {
+        let holds = self.wanted.addresses.iter().any(|(key, kind)| {
+            *kind == AddressKind::Virtual && key.interface == *interface && key.prefix.address() == address
+        });
+        if let Some(found) = self.picture.interfaces.get(interface).filter(|_| holds) {
+            // A link that is down announces when it comes up; other failures are repeated soon.
+            let _ = self.announcer.announce(interface, found.index, found.mac, address);
+        }
+    }
+
+    fn present(&self) -> HashSet<AddressKey> {
+        let found = self.known().addresses;
+        found.into_keys().filter(|key| self.wanted.addresses.contains_key(key)).collect()
+    }
+
+    fn found(&self) -> AddressesFound {
+        AddressesFound {
+            roles: self.roles.clone(),
+            present: self.present(),
+            problems: self.problems.clone(),
+            repairs: self.repairs,
+        }
+    }
+}
+
+/// Every interface that the configuration names.
+fn interfaces_in_use(config: &Config) -> HashSet<IfName> {
+    let own = config.interface.keys();
+    let adverts = config.vrrp.values().map(|vrrp| &vrrp.interface);
+    let addresses = config
+        .vrrp
+        .values()
+        .flat_map(|vrrp| vrrp.addresses.iter().map(|address| address.interface(&vrrp.interface)));
+    let sync = config.sync.iter().map(|sync| &sync.interface);
+    own.chain(adverts).chain(addresses).chain(sync).cloned().collect()
+}
+
+fn address_problem(verb: &str, key: &AddressKey, error: &RtnlError) -> String {
+    let hint = match error {
+        RtnlError::Refused(nix::errno::Errno::EACCES, _) => {
+            " (IPv6 is switched off there: sysctl net.ipv6.conf.INTERFACE.disable_ipv6)"
+        }
+        RtnlError::Refused(..) | RtnlError::NoAnswer => "",
+    };
+    format!("address {} cannot be {verb} interface {}: {error}{hint}", key.prefix, key.interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_interface_that_the_configuration_names_is_in_use() {
+        let text = r#"{
+            "interface": { "eth0": { "addresses": ["10.0.0.1/24"] } },
+            "vrrp": { "front": { "interface": "eth1", "vrid": 1, "addresses":
+                ["10.0.1.100/24", { "address": "10.0.2.100/24", "interface": "eth2" }] } },
+            "sync": { "interface": "eth3" }
+        }"#;
+        let config: Config = serde_json::from_str(text).expect("a configuration");
+        let mut names: Vec<String> = interfaces_in_use(&config).iter().map(ToString::to_string).collect();
+        names.sort();
+        assert_eq!(names, ["eth0", "eth1", "eth2", "eth3"]);
+    }
+}
