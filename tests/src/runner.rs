@@ -60,6 +60,8 @@ pub struct Case {
 /// What a case is given.
 #[derive(Debug)]
 pub struct Context {
+    /// The case's name.
+    pub name: &'static str,
     /// Directory for its logs, empty at the start.
     pub log_dir: PathBuf,
 }
@@ -135,7 +137,7 @@ pub fn run_all(cases: &[&Case], tier: Tier) -> Result<ExitCode> {
 pub fn run_here(cases: &[Case], tier: Tier, name: &str) -> Result<ExitCode> {
     let case = cases.iter().find(|case| case.name == name).with_context(|| format!("no case {name:?}"))?;
     let log_dir = log_dir(case, tier);
-    let mut context = Context { log_dir: log_dir.clone() };
+    let mut context = Context { name: case.name, log_dir: log_dir.clone() };
     let verdict = match catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context))) {
         Ok(Ok(outcome)) => Verdict::Ended(outcome),
         Ok(Err(error)) => Verdict::Failed(format!("{error:#}")),

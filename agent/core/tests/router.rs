@@ -90,13 +90,12 @@ fn sent(actions: &[Action]) -> Vec<(u8, u8)> {
 }
 
 fn roles(actions: &[Action]) -> Option<&Roles> {
-    let roles = |action| if let Action::Roles(roles) = action { Some(roles) } else { None };
-    actions.iter().find_map(roles)
+    actions.iter().find_map(|action| if let Action::Roles(roles) = action { Some(roles) } else { None })
 }
 
 fn notices(actions: &[Action]) -> Vec<&Notice> {
-    let notice = |action| if let Action::Tell(notice) = action { Some(notice) } else { None };
-    actions.iter().filter_map(notice).collect()
+    let notices = actions.iter();
+    notices.filter_map(|action| if let Action::Tell(notice) = action { Some(notice) } else { None }).collect()
 }
 
 fn announced(actions: &[Action]) -> Vec<IpAddr> {

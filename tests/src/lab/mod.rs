@@ -4,6 +4,7 @@ mod agent;
 mod control;
 mod fault;
 mod ground;
+pub mod guest;
 mod headers;
 mod health;
 mod hostile;
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         control::cases(),
         hostile::cases(),
         health::cases(),
+        guest::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

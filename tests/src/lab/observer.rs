@@ -109,11 +109,6 @@ impl Observer {
         wait_for(what, limit, || self.announcements(since, &wanted).into_iter().next())
     }
 
-    /// Forgets everything seen so far.
-    pub fn clear(&self) {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
     /// Writes the frames that `wanted` accepts as a pcap file, for other decoders.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bascule_image::net::{Netns, leashed};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -68,6 +69,24 @@ impl Process {
         let out = out.with_context(|| format!("cannot write {}", log.display()))?;
         command.args(arguments).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child: Some(child), log: log.to_owned() })
+    }
+
+    /// Starts `program` from a thread inside the namespace of that name. It does not end with this process.
+    ///
+    /// # Errors
+    /// No such namespace, or the program cannot be started.
+    pub fn start_inside(netns: &str, program: &Path, arguments: &[&str], log: &Path) -> Result<Self> {
+        let file = File::open(Path::new("/run/netns").join(netns))?;
+        let out = File::options().create(true).append(true).open(log)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        let spawn = || -> Result<Child> {
+            setns(&file, CloneFlags::CLONE_NEWNET)?;
+            command.spawn().with_context(|| format!("cannot start {command:?}"))
+        };
+        let child = std::thread::scope(|scope| scope.spawn(spawn).join());
+        let child = child.map_err(|_| anyhow!("the starting thread panicked"))??;
         Ok(Self { child: Some(child), log: log.to_owned() })
     }
 

@@ -1,0 +1,156 @@
+//! The guest lab: a kernel with IPVS in QEMU, where client, directors and real servers are namespaces.
+//!
+//! One boot runs all its cases, because booting is what takes the time; each is a case of its own in the count.
+//! The guest's driver is this same program. It reports on the serial line, the first case's process keeps what
+//! it said for the others.
+
+mod driver;
+mod failover;
+mod health;
+mod park;
+mod repair;
+mod servers;
+mod table;
+mod traffic;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bascule_image::board::{Board, Flavour};
+use bascule_image::build;
+use bascule_image::host;
+use bascule_image::initramfs::{self, ExtraFile};
+use bascule_image::qemu::{self, Boot, Setup};
+use bascule_image::toolchain::Profile;
+use serde::{Deserialize, Serialize};
+
+use crate::runner::{Case, Context, Outcome};
+
+pub use driver::run as drive;
+
+/// After this the guest is given up.
+const LIMIT: Duration = Duration::from_secs(600);
+/// How long it may say nothing: the longest single case.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// A case inside the guest.
+pub struct GuestCase {
+    /// What holds, as a sentence.
+    pub name: &'static str,
+    /// Tries it.
+    pub run: fn(&mut park::Park) -> Result<String>,
+}
+
+/// What the guest says of a case on the serial line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The case.
+    pub name: String,
+    /// Seconds inside the guest.
+    pub seconds: f64,
+    /// The figures, or why it failed.
+    pub verdict: Result<String, String>,
+}
+
+fn guest_cases() -> Vec<GuestCase> {
+    let groups = [table::cases(), traffic::cases(), repair::cases(), health::cases(), failover::cases()];
+    groups.into_iter().flatten().collect()
+}
+
+/// The cases as the runner sees them.
+pub fn cases() -> Vec<Case> {
+    guest_cases().into_iter().map(|case| Case { name: case.name, limit: LIMIT, run: from_guest }).collect()
+}
+
+/// The verdict of one case, from the guest that the first of them has booted.
+fn from_guest(context: &mut Context) -> Result<Outcome> {
+    let kept =
+        std::env::temp_dir().join(format!("bascule-guest-{}.json", std::os::unix::process::parent_id()));
+    let reports: Result<Vec<Report>, String> = match fs::read(&kept) {
+        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Err(_) => {
+            sweep();
+            let found = boot(context).map_err(|error| format!("{error:#}"));
+            fs::write(&kept, serde_json::to_vec(&found)?)?;
+            found
+        }
+    };
+    let reports = reports.map_err(|reason| anyhow::anyhow!("the guest lab did not run: {reason}"))?;
+    let report = reports.into_iter().find(|report| report.name == context.name);
+    let report = report.context("the guest ended before this case: see the first guest case's log")?;
+    match report.verdict {
+        Ok(figures) if figures.is_empty() => {
+            Ok(Outcome::Passed(format!("{:.1} s in the guest", report.seconds)))
+        }
+        Ok(figures) => Ok(Outcome::Passed(format!("{figures}; {:.1} s in the guest", report.seconds))),
+        Err(reason) => bail!("{reason}"),
+    }
+}
+
+/// Removes what runs that are over have kept.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let pid = name.strip_prefix("bascule-guest-").and_then(|rest| rest.strip_suffix(".json"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Boots the guest and reads its reports until it switches itself off.
+fn boot(context: &mut Context) -> Result<Vec<Report>> {
+    host::need(qemu::packages(Board::X86_64))?;
+    host::need(&["ipvsadm", "busybox-static", "iproute2", "util-linux"])?;
+    let slot = build::slot(Board::X86_64, Profile::Lab, Flavour::Cloud)?;
+    let tools = context.log("tools.cpio");
+    initramfs::extra(&tool_files()?, &tools)?;
+    let only = std::env::var("BASCULE_GUEST_ONLY").map(|only| format!("lab.only={only}")).unwrap_or_default();
+    let words = format!("console=ttyS0 rdinit=/lab/init panic=-1 {only}");
+    let setup = Setup::new("lab", Board::X86_64, Boot::slot(&slot, &[&tools], &words));
+    let begin = Instant::now();
+    let machine = setup.memory(1024).once().log(context.log("console.log")).start()?;
+    let mut reports = Vec::new();
+    loop {
+        let seen = machine.expect("\n@@", SILENCE).and_then(|_| machine.expect("\n", SILENCE));
+        // The next mark may share this end of line: it is looked for from here on with its own.
+        let line = match seen {
+            Ok(seen) => seen.text,
+            Err(error) if reports.is_empty() => return Err(error),
+            Err(error) => {
+                context.say(format!("{error:#}"));
+                return Ok(reports);
+            }
+        };
+        let line = line.trim();
+        context.say(format!("{:7.1} {line}", begin.elapsed().as_secs_f64()));
+        if let Some(json) = line.strip_prefix("case ") {
+            reports.push(serde_json::from_str(json).with_context(|| format!("not a report: {json}"))?);
+        } else if line.starts_with("end") {
+            return Ok(reports);
+        }
+        if begin.elapsed() > LIMIT {
+            bail!("the guest still runs after {} s\n{}", LIMIT.as_secs(), machine.console.tail());
+        }
+    }
+}
+
+fn tool_files() -> Result<Vec<ExtraFile>> {
+    let file = |from: PathBuf, to: &str| ExtraFile { from, to: to.to_owned(), mode: 0o755 };
+    let data = host::root().join("tests/data/guest-init.sh");
+    let mut files = vec![
+        file(data, "/lab/init"),
+        file(std::env::current_exe()?, "/lab/driver"),
+        file("/bin/busybox".into(), "/bin/busybox"),
+    ];
+    for program in ["ip", "bridge", "ipvsadm", "setpriv"] {
+        let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+        let found = places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists());
+        let found = found.with_context(|| format!("no program {program} on this machine"))?;
+        files.push(file(found, &format!("/usr/bin/{program}")));
+    }
+    Ok(files)
+}
