@@ -20,6 +20,8 @@ enum Command {
     Run(run::Args),
     /// Boot a pair of boxes, send traffic, cut the active one off and show the failover
     Demo(demo::Args),
+    /// Connect this terminal to the console of a box that `demo --keep` left running
+    Console(run::ConsoleArgs),
     /// Run the test tiers: fast, lab, image
     Test(test::Args),
     /// Measure, beside keepalived where there is a counterpart
@@ -42,6 +44,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Build(args) => build::command(args),
         Command::Run(args) => run::command(args),
         Command::Demo(args) => demo::command(args),
+        Command::Console(args) => run::console(&args),
         Command::Test(args) => test::command(args),
         Command::Bench(args) => bench::command(args),
     }

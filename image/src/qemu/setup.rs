@@ -1,7 +1,6 @@
 //! What a machine is made of, and the QEMU command line that makes it.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -11,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::{Accelerator, Console, Machine, console, packages};
 use crate::board::Board;
 use crate::build::Slot;
-use crate::host;
 use crate::net::{Netns, Tap, leashed};
+use crate::{host, initramfs};
 
 /// How a machine starts.
 #[derive(Clone, Debug)]
@@ -201,18 +200,14 @@ impl Setup {
         }
     }
 
-    /// The archives in one file; the kernel wants each to start at a multiple of 4 bytes.
+    /// The archives in one file, as QEMU takes only one.
     fn one_archive(&self, initrds: &[PathBuf]) -> Result<Option<PathBuf>> {
         if initrds.len() < 2 {
             return Ok(initrds.first().cloned());
         }
         let joined = console::run_dir()?.join(format!("{}.initrd", self.name));
-        let mut out = File::create(&joined).with_context(|| format!("cannot write {}", joined.display()))?;
-        for initrd in initrds {
-            let mut file = File::open(initrd).with_context(|| format!("cannot read {}", initrd.display()))?;
-            let length = io::copy(&mut file, &mut out)?;
-            io::copy(&mut io::repeat(0).take((4 - length % 4) % 4), &mut out)?;
-        }
+        let parts: Vec<&Path> = initrds.iter().map(PathBuf::as_path).collect();
+        initramfs::concatenate(&parts, &joined)?;
         Ok(Some(joined))
     }
 
@@ -230,6 +225,22 @@ impl Setup {
     /// QEMU cannot be started.
     pub fn start(self) -> Result<Machine> {
         self.spawn(|program| leashed(program))
+    }
+
+    /// Runs the machine with its console on this terminal until it or the user ends it (Ctrl-A x; Ctrl-A c is
+    /// QEMU's own prompt).
+    ///
+    /// # Errors
+    /// QEMU cannot be started, or fails.
+    pub fn interact(&self) -> Result<()> {
+        let words = self.command_line()?;
+        let mut command = leashed(&words[0]);
+        command.args(&words[1..]).args(["-serial", "mon:stdio"]);
+        let status = command.status().with_context(|| format!("cannot start {}", words[0]))?;
+        if !status.success() {
+            bail!("{} ended with {status}", words[0]);
+        }
+        Ok(())
     }
 
     fn spawn(self, command: impl FnOnce(&str) -> Command) -> Result<Machine> {
