@@ -236,7 +236,7 @@ impl JsonSchema for Port {
 
 /// A string type that is parsed at its door, printed canonically, and carried as text in TOML and JSON.
 macro_rules! textual {
-    ($name:ident, $pattern:literal) => {
+    ($name:ident, $pattern:literal, $example:literal) => {
         impl TryFrom<String> for $name {
             type Error = ValueError;
             fn try_from(text: String) -> Result<Self, ValueError> {
@@ -258,7 +258,7 @@ macro_rules! textual {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
+                json_schema!({ "type": "string", "pattern": $pattern, "examples": [$example] })
             }
         }
     };
@@ -297,7 +297,7 @@ impl fmt::Display for IfName {
     }
 }
 
-textual!(IfName, "^[^/:\\s]{1,15}$");
+textual!(IfName, "^[^/:\\s]{1,15}$", "eth0");
 
 /// Name that an operator gives to an object (a virtual router, a service): 1 to 31 of `a-z A-Z 0-9 . _ -`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -330,7 +330,7 @@ impl fmt::Display for Name {
     }
 }
 
-textual!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$");
+textual!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$", "web");
 
 /// Name of an IPVS scheduler module, `ip_vs_NAME` (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the NUL).
 /// Any name is allowed: only the running kernel knows which it has.
@@ -371,7 +371,7 @@ impl fmt::Display for Scheduler {
     }
 }
 
-textual!(Scheduler, "^[a-z0-9_]{1,15}$");
+textual!(Scheduler, "^[a-z0-9_]{1,15}$", "wlc");
 
 /// An address with its prefix length, as `ip address add` takes it. A bare address means a host prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -455,7 +455,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-textual!(Prefix, "^[0-9a-fA-F.:]+(/[0-9]{1,3})?$");
+textual!(Prefix, "^[0-9a-fA-F.:]+(/[0-9]{1,3})?$", "192.0.2.1/24");
 
 /// Address and port of a real server, as `ipvsadm -r` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -482,7 +482,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-textual!(Endpoint, "^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]{1,5}$");
+textual!(Endpoint, "^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]{1,5}$", "10.1.0.21:80");
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

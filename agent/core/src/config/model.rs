@@ -87,13 +87,37 @@ pub struct Vrrp {
 }
 
 /// A virtual address: a prefix, or a table that also names the interface when it is another one than the adverts'.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum VirtualAddress {
     /// On the interface of the adverts.
     Here(Prefix),
     /// On another interface.
     On(AddressOn),
+}
+
+impl<'de> Deserialize<'de> for VirtualAddress {
+    /// By hand, because serde's untagged enums lose the reason why nothing fits.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = VirtualAddress;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("an address with prefix length or a table of address and interface")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<VirtualAddress, E> {
+                text.parse().map(VirtualAddress::Here).map_err(E::custom)
+            }
+
+            fn visit_map<M: serde::de::MapAccess<'de>>(self, map: M) -> Result<VirtualAddress, M::Error> {
+                let table = serde::de::value::MapAccessDeserializer::new(map);
+                AddressOn::deserialize(table).map(VirtualAddress::On)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// A virtual address on an interface of its own.
@@ -223,9 +247,11 @@ pub struct Check {
     pub timeout: Span,
     /// Successes in a row that bring a real server in.
     #[serde(default = "default_rise")]
+    #[schemars(range(min = 1))]
     pub rise: u8,
     /// Failures in a row that take it out.
     #[serde(default = "default_fall")]
+    #[schemars(range(min = 1))]
     pub fall: u8,
     /// Port to probe instead of the real server's.
     #[serde(default)]
@@ -331,7 +357,7 @@ impl JsonSchema for Span {
         "Span".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" })
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["2s", "250ms"] })
     }
 }
 
