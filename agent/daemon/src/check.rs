@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_good_file_succeeds_and_a_bad_or_unreadable_one_fails() {
-        let scratch = Scratch::new();
-        let path = scratch.path("box.toml");
+        let scratch = Scratch::new("check");
+        let path = scratch.path().join("box.toml");
         assert_eq!(command(&path), ExitCode::FAILURE, "not there");
         std::fs::write(&path, "[system]\nhostname = \"lb1\"\n").expect("written");
         assert_eq!(command(&path), ExitCode::SUCCESS);

@@ -7,6 +7,7 @@ use bascule_core::status::{Reply, Request};
 use clap::{Args, Parser, Subcommand};
 
 mod backoff;
+mod check;
 mod kernel;
 mod link;
 mod snapshot;
@@ -38,6 +39,11 @@ enum Command {
     Show(Show),
     /// Read the configuration file again and apply what changed.
     Reload(RunDirArgument),
+    /// Check a configuration file and print everything that is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
     /// Run health probes for an agent on standard input. Started by the agent.
     #[command(hide = true)]
     Prober,
@@ -82,6 +88,7 @@ fn main() -> ExitCode {
         Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),
         Command::Show(Show::Status { at, json }) => show_status(&at.run_dir, json),
         Command::Shell(arguments) => report(run_shell(arguments)),
+        Command::Check { file } => check::command(&file),
         Command::Prober => report(prober::child::run()),
         Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
