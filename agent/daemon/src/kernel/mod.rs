@@ -2,6 +2,9 @@
 //! difference, and each runs on a thread of its own.
 
 pub mod addresses;
+mod genl;
+pub mod ipvs;
+pub mod ipvs_wire;
 mod repeats;
 mod rtnl;
 pub mod sysctl;
@@ -13,14 +16,19 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use bascule_core::config::Config;
+use bascule_core::desired::Ipvs;
 use bascule_core::net::IfName;
 use bascule_core::router::Roles;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use self::addresses::AddressesFound;
+use self::ipvs::{IpvsFound, Wanted};
 use crate::sys;
 use crate::vrrpd::{STACK, TAKEOVER_PRIORITY};
+
+/// How often the IPVS table is compared when nothing else happens.
+pub const POLL: Duration = Duration::from_secs(1);
 
 /// Why the kernel threads could not start.
 #[derive(Debug, Error)]
@@ -35,10 +43,13 @@ pub enum KernelError {
 pub struct KernelHandle {
     config: watch::Sender<Arc<Config>>,
     addresses: watch::Receiver<AddressesFound>,
+    wanted: Arc<Wanted>,
+    ipvs: watch::Receiver<Arc<IpvsFound>>,
     settings: Vec<String>,
 }
 
-/// Starts the kernel threads: `roles` and `announcements` come straight from `vrrpd::start`.
+/// Starts the kernel threads: `roles` and `announcements` come straight from `vrrpd::start`. The IPVS table is
+/// compared at least every `poll`; nothing in it is changed before the first `apply`.
 ///
 /// # Errors
 /// When a thread or runtime cannot be made.
@@ -46,6 +57,7 @@ pub fn start(
     config: Arc<Config>,
     roles: watch::Receiver<Roles>,
     announcements: mpsc::UnboundedReceiver<(IfName, IpAddr)>,
+    poll: Duration,
 ) -> Result<KernelHandle, KernelError> {
     let settings = sysctl::write_all(sysctl::BOX);
     let (config, config_receiver) = watch::channel(config);
@@ -60,13 +72,31 @@ pub fn start(
             failed.send_modify(|found| found.problems = vec![format!("addresses are not managed: {error}")]);
         }
     })?;
-    Ok(KernelHandle { config, addresses, settings })
+    let wanted = Arc::<Wanted>::default();
+    let latest = Arc::clone(&wanted);
+    let (ipvs_sender, ipvs) = watch::channel(Arc::default());
+    Builder::new()
+        .name("ipvs".into())
+        .stack_size(STACK)
+        .spawn(move || ipvs::run(&latest, &ipvs_sender, poll))?;
+    Ok(KernelHandle { config, addresses, wanted, ipvs, settings })
 }
 
 impl KernelHandle {
     /// Replaces the configuration that addresses and routes follow.
     pub fn configure(&self, config: Arc<Config>) {
         self.config.send_replace(config);
+    }
+
+    /// Replaces the wanted IPVS table; the newest counts.
+    pub fn apply(&self, wanted: Ipvs) {
+        self.wanted.put(wanted);
+    }
+
+    /// What the IPVS thread found.
+    #[must_use]
+    pub fn ipvs(&self) -> watch::Receiver<Arc<IpvsFound>> {
+        self.ipvs.clone()
     }
 
     /// What the address thread found.
@@ -80,13 +110,14 @@ impl KernelHandle {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.settings.clone();
         problems.extend(self.addresses.borrow().problems.iter().cloned());
+        problems.extend(self.ipvs.borrow().problems.iter().cloned());
         problems
     }
 
     /// How often the kernel was found different from wanted without our doing, and repaired.
     #[must_use]
     pub fn repairs(&self) -> u64 {
-        self.addresses.borrow().repairs
+        self.addresses.borrow().repairs + self.ipvs.borrow().repairs
     }
 
     /// Waits until the addresses are those of `roles`, at most for `limit`; whether they are. For an orderly end:

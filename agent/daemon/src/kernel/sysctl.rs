@@ -42,6 +42,15 @@ pub const IPVS: &[Setting] = &[
     ("net/ipv4/vs/expire_quiescent_template", "1"),
     // After a failover, an established connection that was never synchronised is picked up in its middle.
     ("net/ipv4/vs/sloppy_tcp", "1"),
+    // A connection is told to the peer when it is established and every ten seconds while it has traffic, three
+    // times over in case a datagram is lost, instead of at its third packet and then every fifty: short requests
+    // are covered, and a peer that comes back learns of what is there.
+    ("net/ipv4/vs/sync_refresh_period", "10"),
+    ("net/ipv4/vs/sync_retries", "3"),
+    ("net/ipv4/vs/sync_threshold", "0 0"),
+    // With both sync daemons on both boxes, backup_only would switch balancing off (`sysctl_backup_only`
+    // in `include/net/ip_vs.h` asks only whether a backup daemon runs).
+    ("net/ipv4/vs/backup_only", "0"),
 ];
 
 /// Writes `settings`; the texts of those that failed.
