@@ -1,7 +1,9 @@
 //! What the operating system offers and no crate wraps safely: the only module with `unsafe`.
 
+use std::fs::File;
 use std::io;
 use std::mem;
+use std::os::fd::AsRawFd;
 
 use bascule_core::time::Instant;
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -61,6 +63,20 @@ pub fn packet_address(index: u32) -> SockAddr {
     let length = libc::socklen_t::try_from(mem::size_of::<libc::sockaddr_ll>()).unwrap_or(0);
     // SAFETY: the storage is initialised in its first `length` bytes, and its family field is set.
     unsafe { SockAddr::new(storage, length) }
+}
+
+/// Sets after how long without a word a watchdog resets the box, and returns what the hardware could do
+/// (`WDIOC_SETTIMEOUT`, `Documentation/watchdog/watchdog-api.rst`), both in seconds.
+///
+/// # Errors
+/// `EOPNOTSUPP` when the hardware has a fixed timeout, `EINVAL` when this one is out of its range.
+pub fn watchdog_timeout(device: &File, seconds: i32) -> io::Result<i32> {
+    nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
+    let mut seconds = seconds;
+    // SAFETY: the kernel reads and writes one int through the pointer during the call; `seconds` is one and
+    // outlives it. On a file that is no watchdog the request is unknown or means a read of one int.
+    unsafe { set_timeout(device.as_raw_fd(), &raw mut seconds) }?;
+    Ok(seconds)
 }
 
 #[cfg(test)]
