@@ -1,0 +1,116 @@
+//! The processes that init keeps alive.
+
+use std::io;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::backoff::Backoff;
+
+/// A process of the box: this binary with some arguments.
+#[derive(Debug)]
+pub struct Service {
+    /// For the log.
+    pub name: String,
+    arguments: Vec<String>,
+    state: State,
+    backoff: Backoff,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Running { pid: Pid, since: Instant },
+    Waiting { until: Instant },
+}
+
+impl Service {
+    /// A service that starts at the next `tick`.
+    pub fn new(name: &str, arguments: &[&str], now: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            state: State::Waiting { until: now },
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Its process, when it runs.
+    #[must_use]
+    pub const fn pid(&self) -> Option<Pid> {
+        match self.state {
+            State::Running { pid, .. } => Some(pid),
+            State::Waiting { .. } => None,
+        }
+    }
+
+    /// When it started, when it runs.
+    #[must_use]
+    pub const fn since(&self) -> Option<Instant> {
+        match self.state {
+            State::Running { since, .. } => Some(since),
+            State::Waiting { .. } => None,
+        }
+    }
+
+    /// Starts it when it is time to. Returns how long to wait otherwise.
+    pub fn tick(&mut self, now: Instant) -> Option<Duration> {
+        let State::Waiting { until } = self.state else { return None };
+        if until > now {
+            return Some(until - now);
+        }
+        match self.spawn() {
+            Ok(pid) => {
+                self.state = State::Running { pid, since: now };
+                None
+            }
+            Err(error) => {
+                let wait = self.backoff.ended(now, now).max(Duration::from_millis(200));
+                tracing::error!(key = self.name, "{} cannot be started: {error}", self.name);
+                self.state = State::Waiting { until: now + wait };
+                Some(wait)
+            }
+        }
+    }
+
+    fn spawn(&self) -> io::Result<Pid> {
+        let child = Command::new("/proc/self/exe")
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", "/sbin")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        // Init waits for every process itself, so the handle is not needed.
+        i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)
+    }
+
+    /// Its process ended: it starts again, at once the first time.
+    pub fn ended(&mut self, how: &str, now: Instant) {
+        let State::Running { since, .. } = self.state else { return };
+        let wait = self.backoff.ended(since, now);
+        let wait_ms = wait.as_millis();
+        if self.backoff.alarming() {
+            tracing::error!(
+                key = self.name,
+                wait_ms,
+                "{} {how}: five times or more in two minutes",
+                self.name
+            );
+        } else {
+            tracing::warn!(key = self.name, wait_ms, "{} {how}; it is started again", self.name);
+        }
+        self.state = State::Waiting { until: now + wait };
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            // It may just have ended.
+            let _ = kill(pid, signal);
+        }
+    }
+}
