@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_summary_counts_what_would_run() {
-        let text = "[virtual-server.a]\naddress = \"192.0.2.1\"\nport = 80\nreal-server.\"10.0.0.1:80\" = {}\n";
+        let text =
+            "[virtual-server.a]\naddress = \"192.0.2.1\"\nport = 80\nreal-server.\"10.0.0.1:80\" = {}\n";
         let checked = Config::parse(text, "f").expect("good");
         assert_eq!(summary(&checked), "0 virtual routers, 1 virtual server, 1 real server, 1 warning");
     }

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::UnixStream as BlockingStream;
+use std::os::unix::net::{UnixListener as BlockingListener, UnixStream as BlockingStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub fn listen(&self) -> Result<UnixListener, ControlError> {
+    pub fn bind(&self) -> Result<BlockingListener, ControlError> {
         let path = self.path.join("control.sock");
         let bind = || {
             // Made beside its place: until it has its mode nobody can find it.
@@ -124,7 +124,7 @@ impl RunDir {
                     Ok(()) | Err(_) => {}
                 }
             }
-            let listener = UnixListener::bind(&beside)?;
+            let listener = BlockingListener::bind(&beside)?;
             fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
             fs::rename(&beside, &path)?;
             Ok(listener)
@@ -229,7 +229,9 @@ mod tests {
     /// An agent that answers every request with its name.
     fn agent(dir: &Path) -> tokio::task::JoinHandle<()> {
         let run_dir = RunDir::take(dir).unwrap();
-        let listener = run_dir.listen().unwrap();
+        let listener = run_dir.bind().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = UnixListener::from_std(listener).unwrap();
         let (calls, mut inbox) = mpsc::channel::<Call>(4);
         tokio::spawn(serve(listener, calls));
         tokio::spawn(async move {

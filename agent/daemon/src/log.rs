@@ -123,7 +123,7 @@ fn write_line(kmsg: Option<&mut std::fs::File>, severity: u8, text: &str) {
     // A log that cannot be written has no place to say so.
     let _ = match kmsg {
         Some(kmsg) => kmsg.write_all(format!("<{}>{text}", 3 * 8 + severity).as_bytes()),
-        None => std::io::stderr().write_all(format!("{text}\n").as_bytes()),
+        None => std::io::stderr().write_all(format!("{}: {text}\n", word(severity)).as_bytes()),
     };
 }
 
@@ -150,12 +150,14 @@ fn kmsg_line(record: &[u8]) -> Option<String> {
     let record = String::from_utf8_lossy(record);
     let (head, text) = record.split_once(';')?;
     let text = text.lines().next()?.strip_prefix(TAG)?;
-    let micros: u64 = head.split(',').nth(2)?.parse().ok()?;
-    Some(stamped(Duration::from_micros(micros), text))
+    let mut head = head.split(',');
+    let priority: u8 = head.next()?.parse().ok()?;
+    let micros: u64 = head.nth(1)?.parse().ok()?;
+    Some(stamped(Duration::from_micros(micros), priority % 8, text))
 }
 
-fn stamped(time: Duration, text: &str) -> String {
-    format!("[{:>5}.{:06}] {text}", time.as_secs(), time.subsec_micros())
+fn stamped(time: Duration, severity: u8, text: &str) -> String {
+    format!("[{:>5}.{:06}] {:<7} {text}", time.as_secs(), time.subsec_micros(), word(severity))
 }
 
 struct Lines {
@@ -195,7 +197,7 @@ impl Log {
             }
             let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
             let now = now.map(Duration::from).unwrap_or_default();
-            kept.push_back(stamped(now, text.strip_prefix(TAG).unwrap_or(&text)));
+            kept.push_back(stamped(now, severity, text.strip_prefix(TAG).unwrap_or(&text)));
         }
         match self.queue.try_send(Work::Line { severity, text }) {
             Ok(()) => {}
@@ -203,6 +205,16 @@ impl Log {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// What an operator calls it.
+const fn word(severity: u8) -> &'static str {
+    match severity {
+        0..=3 => "error",
+        4 => "warning",
+        5 | 6 => "info",
+        _ => "debug",
     }
 }
 
@@ -345,7 +357,7 @@ mod tests {
     fn kernel_log_records_of_ours_are_recognised_and_others_are_not() {
         assert_eq!(
             kmsg_line(b"30,120,5140900,-;bascule: agent: started\n SUBSYSTEM=x\n").as_deref(),
-            Some("[    5.140900] agent: started")
+            Some("[    5.140900] info    agent: started")
         );
         assert_eq!(kmsg_line(b"6,121,5140901,-;eth0: link up\n"), None);
         assert_eq!(kmsg_line(b"bascule: no head"), None);

@@ -1,5 +1,6 @@
 //! The one static binary of Bascule: init, agent, prober, shell and the commands that ask the agent.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,8 +15,10 @@ mod snapshot;
 mod sys;
 mod vrrpd;
 mod control;
+mod init;
 mod log;
 mod prober;
+mod run;
 #[cfg(test)]
 mod scratch;
 mod shell;
@@ -34,6 +37,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a box as its first process. Started by the kernel.
+    Init,
+    /// Balance: virtual routers, services, health checks.
+    Agent(AgentArguments),
     /// Print the state of the box.
     #[command(subcommand)]
     Show(Show),
@@ -66,6 +73,24 @@ enum Show {
 }
 
 #[derive(Debug, Args)]
+struct AgentArguments {
+    /// Configuration file.
+    #[arg(long)]
+    config: PathBuf,
+    /// Configuration that runs while the configuration file does not exist.
+    #[arg(long)]
+    factory: Option<PathBuf>,
+    #[command(flatten)]
+    at: RunDirArgument,
+    /// Where the last good configuration is kept [default: the run directory].
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// Init starts it again when it ends, and reads its log from the kernel's.
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+#[derive(Debug, Args)]
 struct ShellArguments {
     #[command(flatten)]
     at: RunDirArgument,
@@ -84,7 +109,14 @@ struct RunDirArgument {
 fn main() -> ExitCode {
     // Children inherit the signal mask of whoever started them.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    // The kernel starts /init with whatever it does not understand of its command line.
+    let called = std::env::args_os().next().unwrap_or_default();
+    if std::process::id() == 1 && Path::new(&called).file_name().is_some_and(|name| name == "init") {
+        return report(init::run());
+    }
     match Arguments::parse().command {
+        Command::Init => report(init::run()),
+        Command::Agent(arguments) => run_agent(arguments),
         Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),
         Command::Show(Show::Status { at, json }) => show_status(&at.run_dir, json),
         Command::Shell(arguments) => report(run_shell(arguments)),
@@ -107,10 +139,15 @@ fn report(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     }
 }
 
+/// To standard output; a reader that has gone (`| head`) wants no more.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 fn ask(run_dir: &Path, request: &Request) -> ExitCode {
     match control::ask(run_dir, request) {
         Ok(Reply::Done(text)) => {
-            println!("{text}");
+            print(&text);
             ExitCode::SUCCESS
         }
         Ok(Reply::Refused(lines)) => {
@@ -129,7 +166,14 @@ fn show_status(run_dir: &Path, json: bool) -> ExitCode {
         Ok(_) => Err("the agent answered another question".to_owned()),
         Err(error) => Err(error.to_string()),
     };
-    report(text.map(|text| println!("{text}")))
+    report(text.map(|text| print(&text)))
+}
+
+/// The agent says in its log why it cannot start.
+fn run_agent(arguments: AgentArguments) -> ExitCode {
+    let AgentArguments { config, factory, at, state_dir, supervised } = arguments;
+    let options = run::Options { config, factory, run_dir: at.run_dir, state_dir, supervised };
+    if run::run(options).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_shell(arguments: ShellArguments) -> std::io::Result<()> {

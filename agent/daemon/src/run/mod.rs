@@ -1,0 +1,99 @@
+//! The agent: starts the threads that carry traffic, then drives `Node` on the main thread.
+//!
+//! | thread | driven by | does |
+//! |---|---|---|
+//! | real-time | `vrrpd` | virtual routers |
+//! | addresses | `kernel` | addresses and announcements, straight from the roles |
+//! | IPVS | `kernel` | services, real servers, sync |
+//! | main | here | configuration, health, control socket, log |
+//!
+//! Nothing that is found at the start is removed before it is known what is wanted: addresses wait for the roles,
+//! real servers for their health, and both are resumed from what a predecessor left in the run directory.
+
+mod node;
+mod source;
+mod survivor;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bascule_core::desired;
+use bascule_core::node::Node;
+use thiserror::Error;
+
+use self::node::Agent;
+use self::source::Source;
+use self::survivor::Survivor;
+use crate::control::{ControlError, RunDir};
+use crate::kernel::{self, KernelError};
+use crate::vrrpd::{self, VrrpError};
+use crate::{log, snapshot};
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Runs while the configuration file does not exist.
+    pub factory: Option<PathBuf>,
+    /// What lasts until the next boot: control socket, state of roles and health. Best on a tmpfs.
+    pub run_dir: PathBuf,
+    /// What lasts longer: the last good configuration. The run directory when not given.
+    pub state_dir: Option<PathBuf>,
+    /// Whether init started it and starts it again.
+    pub supervised: bool,
+}
+
+/// Why an agent could not start.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The run directory cannot be used.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// VRRP cannot start.
+    #[error(transparent)]
+    Vrrp(#[from] VrrpError),
+    /// The kernel threads cannot start.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The main thread's runtime cannot start.
+    #[error("cannot start the main loop: {0}")]
+    Main(#[from] io::Error),
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start. A bad configuration is no reason.
+pub fn run(options: Options) -> Result<(), RunError> {
+    let target = if options.supervised { log::Target::Kmsg } else { log::Target::Stderr };
+    log::start(target, "agent");
+    let result = start(options);
+    if let Err(error) = &result {
+        tracing::error!("{error}");
+    }
+    log::flush();
+    result
+}
+
+fn start(options: Options) -> Result<(), RunError> {
+    let run_dir = RunDir::take(&options.run_dir)?;
+    let listener = run_dir.bind()?;
+    let state_dir = options.state_dir.unwrap_or_else(|| options.run_dir.clone());
+    let source = Source { file: options.config, factory: options.factory, state_dir };
+    let (first, refused) = source.first();
+    let survivor = Survivor::new(run_dir.path(), snapshot::boot_id()?);
+    let node = Node::resume(survivor.load());
+
+    let (vrrp, outflow) = vrrpd::start(desired::routers(&first.config), run_dir.path())?;
+    vrrp.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let kernel = kernel::start(Arc::clone(&first.config), vrrp.roles(), outflow.announcements, kernel::POLL)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let agent = Agent::new(node, vrrp, kernel, source, survivor, run_dir, options.supervised);
+        agent.run(listener, outflow.notices, first, refused).await
+    })?;
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! The main loop: what happens to the box goes into `Node`, what it decides is carried out.
+
+use std::io;
+use std::os::unix::net::UnixListener as BlockingListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bascule_core::node::{Effect, Event, Node};
+use bascule_core::notice::{Notice, Severity};
+use bascule_core::status::{Connections, KernelView, Reply, Request, Status, Surroundings};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::source::{Loaded, Source};
+use super::survivor::Survivor;
+use crate::control::{self, Call, RunDir};
+use crate::kernel::KernelHandle;
+use crate::prober::parent::{FromProber, Prober};
+use crate::shell::show;
+use crate::sys::monotonic;
+use crate::vrrpd::VrrpHandle;
+use crate::{init, log};
+
+/// How often a sign of life is left for init.
+const BEAT: Duration = Duration::from_secs(1);
+/// The real-time thread beats every second: without a beat for this long it is dead, and so is the agent.
+const REAL_TIME_SILENT: Duration = Duration::from_secs(4);
+/// Longest wait for the addresses to go at an orderly end.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Longest answer to `show log`, in lines.
+const LOG_MAX: usize = 2_000;
+
+/// Everything that the main thread holds.
+#[derive(Debug)]
+pub struct Agent {
+    node: Node,
+    vrrp: VrrpHandle,
+    kernel: KernelHandle,
+    prober: Prober,
+    source: Source,
+    survivor: Survivor,
+    run_dir: RunDir,
+    supervised: bool,
+    /// Text of the running configuration.
+    text: String,
+    started: Instant,
+}
+
+/// Why the main loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Roles are handed over.
+    Leave,
+    /// A successor takes them on.
+    Restart,
+}
+
+impl Agent {
+    /// An agent whose threads run. Needs the main thread's runtime.
+    pub fn new(
+        node: Node,
+        vrrp: VrrpHandle,
+        kernel: KernelHandle,
+        source: Source,
+        survivor: Survivor,
+        run_dir: RunDir,
+        supervised: bool,
+    ) -> Self {
+        let (prober, text, started) = (Prober::start(), String::new(), Instant::now());
+        Self { node, vrrp, kernel, prober, source, survivor, run_dir, supervised, text, started }
+    }
+
+    /// Runs `first` and whatever comes later, until it is told to end.
+    ///
+    /// # Errors
+    /// When signals or the control socket cannot be heard.
+    pub async fn run(
+        mut self,
+        listener: BlockingListener,
+        mut notices: mpsc::UnboundedReceiver<Notice>,
+        first: Loaded,
+        refused: Option<Vec<String>>,
+    ) -> io::Result<()> {
+        let (mut hang_up, mut terminate, mut interrupt) = (
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let (calls, mut inbox) = mpsc::channel::<Call>(16);
+        listener.set_nonblocking(true)?;
+        tokio::spawn(control::serve(UnixListener::from_std(listener)?, calls));
+        let mut roles = self.vrrp.roles();
+        let mut beat = tokio::time::interval(BEAT);
+
+        self.configure(first);
+        if let Some(lines) = refused {
+            self.refuse(&lines);
+        }
+        let end = loop {
+            tokio::select! {
+                Ok(()) = roles.changed() => {
+                    let latest = roles.borrow_and_update().clone();
+                    self.handle(Event::Roles(latest));
+                }
+                Some(message) = self.prober.inbox.recv() => match message {
+                    FromProber::Outcome(outcome) => self.handle(Event::Probed(outcome)),
+                    FromProber::Restarted => self.handle(Event::ProberRestarted),
+                },
+                Some(notice) = notices.recv() => tell(&notice),
+                Some(call) = inbox.recv() => {
+                    let (reply, end) = self.answer(&call.request);
+                    // The client may have gone.
+                    let _ = call.reply.send(reply);
+                    if let Some(end) = end {
+                        // Its reply is on the way to the client.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        break end;
+                    }
+                }
+                () = sleep_until(self.node.deadline()) => self.handle(Event::Timer),
+                _ = beat.tick() => self.beat(),
+                _ = hang_up.recv() => drop(self.reload()),
+                _ = terminate.recv() => break End::Leave,
+                _ = interrupt.recv() => break End::Leave,
+            }
+        };
+        match end {
+            End::Leave => self.leave().await,
+            End::Restart => tracing::info!("the agent ends for a restart; its roles stay"),
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) {
+        for effect in self.node.handle(monotonic(), event) {
+            match effect {
+                Effect::Probe(probe) => self.prober.run(probe),
+                // The address thread computes the same from roles and configuration, without waiting for us.
+                Effect::Addressing(_) => {}
+                Effect::Apply(ipvs) => self.kernel.apply(ipvs),
+                Effect::Routers(settings) => self.vrrp.configure(settings),
+                Effect::Tell(notice) => tell(&notice),
+                Effect::Save(snapshot) => self.survivor.save(&snapshot),
+            }
+        }
+    }
+
+    fn configure(&mut self, loaded: Loaded) {
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.text = loaded.text;
+        self.kernel.configure(Arc::clone(&loaded.config));
+        if self.supervised
+            && let Some(hostname) = &loaded.config.system.hostname
+            && let Err(errno) = nix::unistd::sethostname(hostname.as_str())
+        {
+            tracing::warn!("host name is not set: {}", errno.desc());
+        }
+        self.handle(Event::Config(loaded.config, loaded.origin));
+    }
+
+    fn refuse(&mut self, lines: &[String]) {
+        lines.iter().for_each(|line| tracing::error!("{line}"));
+        let more = match lines.len().saturating_sub(1) {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let first = lines.first().map_or("", String::as_str);
+        self.handle(Event::ConfigRefused(format!("{first}{more}")));
+    }
+
+    /// Reads the file again. A bad one is refused whole and what runs goes on.
+    fn reload(&mut self) -> Reply {
+        match self.source.read() {
+            Ok(loaded) => {
+                let mut text = format!("{} is running", loaded.origin);
+                loaded.warnings.iter().for_each(|warning| text.push_str(&format!("\nwarning: {warning}")));
+                self.configure(loaded);
+                Reply::Done(text)
+            }
+            Err(mut lines) => {
+                self.refuse(&lines);
+                lines.push("refused: the running configuration stays as it is".to_owned());
+                Reply::Refused(lines)
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> (Reply, Option<End>) {
+        let reply = match request {
+            Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Reload => self.reload(),
+            Request::Prompt => Reply::Lines(vec![self.prompt()]),
+            Request::Log(count) => {
+                Reply::Lines(log::recent(usize::try_from(*count).unwrap_or(LOG_MAX).min(LOG_MAX)))
+            }
+            Request::Configuration => Reply::Lines(self.text.lines().map(str::to_owned).collect()),
+            Request::Restart if self.supervised => {
+                return (Reply::Done("The agent restarts; traffic goes on.".to_owned()), Some(End::Restart));
+            }
+            Request::Restart => {
+                Reply::Refused(vec!["Nothing would start the agent again: no init runs here.".to_owned()])
+            }
+        };
+        (reply, None)
+    }
+
+    fn prompt(&self) -> String {
+        let configured = self.node.config().and_then(|config| config.system.hostname.as_ref());
+        let hostname = configured.map_or_else(hostname, ToString::to_string);
+        show::prompt(&hostname, &self.vrrp.roles().borrow())
+    }
+
+    fn status(&self) -> Status {
+        let found = self.kernel.ipvs();
+        let found = found.borrow();
+        let mut kernel = KernelView {
+            addresses: self.kernel.addresses().borrow().present.clone(),
+            ipvs: found.table.clone(),
+            connections: found
+                .connections
+                .iter()
+                .map(|(key, c)| (*key, Connections { active: c.active, inactive: c.inactive }))
+                .collect(),
+            problems: self.kernel.problems(),
+            repairs: self.kernel.repairs(),
+        };
+        kernel.problems.extend(self.vrrp.problems().borrow().iter().cloned());
+        if self.supervised {
+            let alarms = std::fs::read_to_string(init::ALARMS).unwrap_or_default();
+            kernel.problems.extend(alarms.lines().map(str::to_owned));
+        }
+        let boottime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+        let around = Surroundings {
+            hostname: hostname(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_uptime: self.started.elapsed(),
+            box_uptime: boottime.map(Duration::from).unwrap_or_default(),
+            lateness: self.vrrp.statistics().lateness(),
+            kernel,
+        };
+        self.node.status(monotonic(), &around)
+    }
+
+    /// A sign of life, as long as the real-time thread gives one too.
+    fn beat(&self) {
+        let silent = monotonic().since(self.vrrp.statistics().heartbeat());
+        if silent > REAL_TIME_SILENT {
+            tracing::error!(key = "real-time", "the VRRP thread has been silent for {silent:?}");
+            return;
+        }
+        if let Err(error) = init::beat(self.run_dir.path()) {
+            tracing::warn!(key = "beat", "no sign of life can be left: {error}");
+        }
+    }
+
+    /// The orderly end: every Master sends priority 0, then the virtual addresses go. The box's own addresses and
+    /// the IPVS table stay: clients that have not heard of the new Master yet are still served, and a later start
+    /// finds what it wants.
+    async fn leave(self) {
+        tracing::info!("the agent leaves: priority 0, then its virtual addresses go");
+        let roles = self.vrrp.roles();
+        if !self.vrrp.shutdown() {
+            tracing::error!("the VRRP thread does not answer: no priority 0 was sent");
+        }
+        let last = roles.borrow().clone();
+        if !self.kernel.settle(&last, SETTLE).await {
+            tracing::warn!("virtual addresses may have stayed");
+        }
+    }
+}
+
+async fn sleep_until(at: Option<bascule_core::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(monotonic())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn hostname() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
+
+/// Into the log; what is said again and again is limited by its text.
+fn tell(notice: &Notice) {
+    let key = notice.to_string();
+    match notice.severity() {
+        Severity::Error => tracing::error!(key, "{notice}"),
+        Severity::Warning => tracing::warn!(key, "{notice}"),
+        Severity::Notice | Severity::Info => tracing::info!(key, "{notice}"),
+    }
+}
