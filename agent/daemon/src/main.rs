@@ -56,6 +56,13 @@ enum Command {
     Prober,
     /// Work with the box as on its console.
     Shell(ShellArguments),
+    /// Print (-Ln, -Sn) or empty (-C) the kernel's IPVS table in ipvsadm's own words.
+    #[command(disable_help_flag = true)]
+    Ipvsadm {
+        /// -L, -S or -C, with -n, --stats, --rate, --daemon or -c.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Print the version.
     Version,
 }
@@ -121,6 +128,9 @@ fn main() -> ExitCode {
         Command::Show(Show::Status { at, json }) => show_status(&at.run_dir, json),
         Command::Shell(arguments) => report(run_shell(arguments)),
         Command::Check { file } => check::command(&file),
+        Command::Ipvsadm { arguments } => {
+            report(kernel::ipvsadm::run(&arguments).map(|text| print!("{text}")))
+        }
         Command::Prober => report(prober::child::run()),
         Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));

@@ -112,30 +112,37 @@ impl GenlSocket {
     pub fn resolve(&mut self, family: &str) -> Result<Option<u16>, GenlError> {
         let attributes = std::iter::once(attribute(u16::from(CtrlAttr::FamilyName), family)).collect();
         let request = Request { command: u8::from(CtrlCmd::Getfamily), attributes };
+        let answer = match self.ask(CONTROL, 1, &request) {
+            Err(GenlError::Refused(Errno::ENOENT)) => return Ok(None),
+            answer => answer?,
+        };
+        Ok(parse(&answer).and_then(|attributes| {
+            let id = attributes
+                .iter()
+                .find(|attribute| *attribute.nla_type().nla_type() == u16::from(CtrlAttr::FamilyId))?;
+            Some(u16::from_ne_bytes(neli::attr::Attribute::payload(id).as_ref().try_into().ok()?))
+        }))
+    }
+
+    /// Sends one request and returns the attributes of its answer.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn ask(&mut self, family: u16, version: u8, request: &Request) -> Result<Vec<u8>, GenlError> {
         let sequence = self.next_sequence();
-        self.socket.send(&encode(CONTROL, NLM_F_REQUEST, sequence, 1, &request), 0)?;
-        let mut found = None;
-        let result = self.read_until(|answer| {
+        self.socket.send(&encode(family, NLM_F_REQUEST, sequence, version, request), 0)?;
+        let mut found = Vec::new();
+        self.read_until(|answer| {
             if answer.sequence != sequence {
                 return None;
             }
             if answer.kind == NLMSG_ERROR {
                 return Some(error_of(answer.payload));
             }
-            found = answer.payload.get(GENL_HEADER..).and_then(parse).and_then(|attributes| {
-                let id = attributes
-                    .iter()
-                    .find(|attribute| *attribute.nla_type().nla_type() == u16::from(CtrlAttr::FamilyId))?;
-                let id = neli::attr::Attribute::payload(id).as_ref();
-                Some(u16::from_ne_bytes(id.try_into().ok()?))
-            });
+            found = answer.payload.get(GENL_HEADER..).unwrap_or_default().to_vec();
             Some(Ok(()))
-        });
-        match result {
-            Err(GenlError::Refused(Errno::ENOENT)) => Ok(None),
-            Err(error) => Err(error),
-            Ok(()) => Ok(found),
-        }
+        })?;
+        Ok(found)
     }
 
     /// Sends requests in order and returns the outcome of each.

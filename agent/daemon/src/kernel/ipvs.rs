@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use tokio::sync::watch;
 
 use super::genl::{GenlError, GenlSocket, Request};
-use super::ipvs_wire::{self as wire, Attributes, Connections, DestinationEntry, ServiceEntry};
+use super::ipvs_wire::{self as wire, Attributes, Connections, DestinationEntry, Information, ServiceEntry};
 use super::sysctl;
 
 /// A pass acts, reads again and acts on what is still different, at most this often.
@@ -125,6 +125,16 @@ impl Kernel {
         };
         let requests: Vec<Request> = ops.iter().map(request).collect();
         self.socket.batch(self.family, wire::VERSION, &requests)
+    }
+
+    /// Version and size.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn information(&mut self) -> Result<Information, GenlError> {
+        let request = Request { command: wire::GET_INFORMATION, attributes: Attributes::new() };
+        let answer = self.socket.ask(self.family, wire::VERSION, &request)?;
+        Ok(wire::information(&answer).unwrap_or_default())
     }
 
     /// Empties the table; sync daemons stay.

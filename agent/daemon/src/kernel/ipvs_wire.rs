@@ -24,6 +24,8 @@ pub const GET_SERVICE: u8 = 4;
 pub const GET_DESTINATION: u8 = 8;
 /// `IPVS_CMD_GET_DAEMON`.
 pub const GET_DAEMON: u8 = 11;
+/// `IPVS_CMD_GET_INFO`.
+pub const GET_INFORMATION: u8 = 15;
 /// `IPVS_CMD_FLUSH`.
 pub const FLUSH: u8 = 17;
 
@@ -165,6 +167,15 @@ pub struct TrafficStatistics {
     pub byte_rate_in: u64,
     /// Bytes per second out.
     pub byte_rate_out: u64,
+}
+
+/// Of IPVS as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Information {
+    /// Version.
+    pub version: [u8; 3],
+    /// Rows of the connection table.
+    pub size: u32,
 }
 
 /// The command and attributes of an operation.
@@ -444,6 +455,14 @@ pub fn sync(message: &[u8]) -> Option<(SyncRole, SyncDaemon)> {
     });
     let group = group.unwrap_or(Ipv4Addr::UNSPECIFIED);
     Some((role, SyncDaemon { interface, id, group, port: u16_of(&attributes, daemon::PORT)? }))
+}
+
+/// The answer to `GET_INFORMATION` (`IPVS_INFO_ATTR_*`); `None` when something is missing.
+#[must_use]
+pub fn information(message: &[u8]) -> Option<Information> {
+    let attributes = parse(message)?;
+    let [_, major, minor, patch] = u32_of(&attributes, 1)?.to_be_bytes();
+    Some(Information { version: [major, minor, patch], size: u32_of(&attributes, 2)? })
 }
 
 /// `IPVS_STATS_ATTR_*` in their 64-bit form; zero where the kernel is silent.

@@ -5,6 +5,7 @@ pub mod addresses;
 mod genl;
 pub mod ipvs;
 pub mod ipvs_wire;
+pub mod ipvsadm;
 mod repeats;
 mod rtnl;
 pub mod sysctl;
