@@ -36,7 +36,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct System {
-    /// Host name, shown in the prompt and in logs.
+    /// Host name, shown in the prompt, in logs and in the status.
     pub hostname: Option<Name>,
 }
 
@@ -53,6 +53,7 @@ pub struct Interface {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Route {
     /// Destination network; `0.0.0.0/0` or `::/0` for the default route.
+    #[schemars(extend("examples" = ["0.0.0.0/0", "10.0.0.0/8"]))]
     pub to: Prefix,
     /// Address of the next router.
     pub via: IpAddr,
@@ -69,7 +70,8 @@ pub struct Vrrp {
     /// Priority: the higher box becomes Master. 255 only on the box whose own address is virtual here.
     #[serde(default = "default_priority")]
     pub priority: Priority,
-    /// Interval between adverts. A Backup takes over after three of them plus its skew.
+    /// Interval between adverts, the same on both boxes: 10ms to 40950ms in steps of 10ms. A Backup takes over
+    /// after three of them plus its skew.
     #[serde(default)]
     pub advert_interval: AdvertInterval,
     /// Whether a higher priority takes the addresses back from a lower one.
@@ -78,7 +80,7 @@ pub struct Vrrp {
     /// How long a higher-priority Backup waits before it preempts.
     #[serde(default)]
     pub preempt_delay: Span,
-    /// Virtual addresses, with the prefix length they get on the interface.
+    /// Virtual addresses, with the prefix length they get on the interface (without one: a host address).
     pub addresses: Vec<VirtualAddress>,
     /// Compute the IPv4 checksum without pseudo-header when sending, for peers that read RFC 9568 so.
     /// Both readings are always accepted.
@@ -173,7 +175,7 @@ pub struct Sync {
 pub struct VirtualServer {
     /// Virtual address; normally one of a virtual router's.
     pub address: IpAddr,
-    /// Port.
+    /// Port of the service.
     pub port: Port,
     /// Transport protocol.
     #[serde(default)]
@@ -184,16 +186,16 @@ pub struct VirtualServer {
     /// How packets reach the real servers.
     #[serde(default)]
     pub forward: Forward,
-    /// Keep a client on its real server for this long after its last connection.
+    /// Keep a client on its real server for this long after its last connection: 1s to 31d in whole seconds.
     #[serde(default)]
     pub persistence: Option<Span>,
     /// Health check of every real server here.
     #[serde(default)]
     pub check: Option<Check>,
-    /// Real servers, by address and port.
+    /// Real servers, by address and port. With `forward = "dr"` the port is the service's.
     #[serde(default)]
     pub real_server: BTreeMap<Endpoint, RealServer>,
-    /// Server that answers while no real server is healthy.
+    /// Server that answers while no healthy real server takes new connections. It is not checked.
     #[serde(default)]
     pub sorry_server: Option<Endpoint>,
 }
@@ -239,21 +241,22 @@ pub enum Forward {
 pub struct Check {
     /// What a probe does.
     pub kind: CheckKind,
-    /// Time between the starts of two probes.
+    /// Time between the starts of two probes, at least 10ms. While a server is about to change state, probes come
+    /// five times as often.
     #[serde(default = "default_check_interval")]
     pub interval: Span,
-    /// A probe that takes longer has failed.
+    /// A probe that takes longer has failed; at most the interval.
     #[serde(default = "default_check_timeout")]
     pub timeout: Span,
     /// Successes in a row that bring a real server in.
     #[serde(default = "default_rise")]
     #[schemars(range(min = 1))]
     pub rise: u8,
-    /// Failures in a row that take it out.
+    /// Failures in a row that take a real server out.
     #[serde(default = "default_fall")]
     #[schemars(range(min = 1))]
     pub fall: u8,
-    /// Port to probe instead of the real server's.
+    /// Port to probe instead of that of the real server.
     #[serde(default)]
     pub port: Option<Port>,
     /// Whether a real server is in before its first probe.
@@ -426,8 +429,8 @@ impl JsonSchema for AdvertInterval {
     fn schema_name() -> Cow<'static, str> {
         "AdvertInterval".into()
     }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Span::json_schema(generator)
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s)$", "examples": ["1s", "100ms"] })
     }
 }
 

@@ -7,15 +7,7 @@ use super::{Checker, network};
 use crate::config::model::Vrrp;
 use crate::config::source::Path;
 use crate::net::{Family, IfName, Name, Vrid};
-use crate::router::PACKET_MAX;
-
-/// Most addresses of a virtual router: the count is one byte, and the message must fit into a packet.
-const fn addresses_max(family: Family) -> usize {
-    match family {
-        Family::V4 => 255,
-        Family::V6 => (PACKET_MAX - 8) / 16,
-    }
-}
+use crate::wire::vrrp::addresses_max;
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     let config = checker.config;
