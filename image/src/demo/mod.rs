@@ -68,6 +68,8 @@ pub fn command(args: Args) -> Result<()> {
     if args.keep {
         keep(&stage);
     }
+    drop(stage);
+    qemu::remove_ours();
     if !report.passed() {
         bail!("{}", report.faults().join("; "));
     }
