@@ -111,11 +111,11 @@ fn addresses_must_fit_into_an_advert() {
     let list =
         |count: u32| (1..=count).map(|n| format!("\"2001:db8::{n:x}\"")).collect::<Vec<_>>().join(", ");
     let with = |count| router("").replace("\"192.0.2.100/24\"", &list(count));
-    assert_eq!(warned(&with(92)), [""; 0]);
+    assert_eq!(warned(&with(90)), [""; 0]);
     assert_eq!(
-        refused(&with(93)),
+        refused(&with(91)),
         [
-            "5:13: vrrp.web.addresses: 93 addresses do not fit into an advert (at most 92 IPv6: make a second virtual \
+            "5:13: vrrp.web.addresses: 91 addresses do not fit into an advert (at most 90 IPv6: make a second virtual \
          router)"
         ]
     );
