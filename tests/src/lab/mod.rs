@@ -1,8 +1,10 @@
 //! Real kernels and real peers: namespaces of this kernel, and guests where IPVS is needed.
 
 mod agent;
+mod check;
 mod control;
 mod fault;
+mod frr;
 mod ground;
 pub mod guest;
 mod headers;
@@ -33,8 +35,10 @@ pub fn cases() -> Vec<Case> {
         headers::cases(),
         restart::cases(),
         keepalived::cases(),
+        frr::cases(),
         fault::cases(),
         reload::cases(),
+        check::cases(),
         control::cases(),
         hostile::cases(),
         health::cases(),
