@@ -102,10 +102,12 @@ pub fn run_all(cases: &[&Case], tier: Tier) -> Result<ExitCode> {
     ensure!(names.len() == cases.len(), "two cases of tier {} have the same name", tier.name());
     // Probed here once; the cases' processes find the answer in their environment.
     let accelerator = qemu::Accelerator::found();
+    // Built here once, and not within the limit of the first case.
+    let binary = crate::lab::agent::binary()?;
     let mut count = Count::default();
     for case in cases {
         let started = Instant::now();
-        let (word, detail) = match run_apart(case, tier, accelerator)? {
+        let (word, detail) = match run_apart(case, tier, accelerator, binary)? {
             Verdict::Ended(Outcome::Passed(detail)) => {
                 count.passed += 1;
                 ("ok", detail)
@@ -154,7 +156,7 @@ pub fn run_here(cases: &[Case], tier: Tier, name: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_apart(case: &Case, tier: Tier, accelerator: &str) -> Result<Verdict> {
+fn run_apart(case: &Case, tier: Tier, accelerator: &str, binary: &Path) -> Result<Verdict> {
     let dir = log_dir(case, tier);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
@@ -164,6 +166,7 @@ fn run_apart(case: &Case, tier: Tier, accelerator: &str) -> Result<Verdict> {
     let mut child = net::leashed(std::env::current_exe()?)
         .args([tier.name(), "--one", case.name])
         .env(qemu::Accelerator::VARIABLE, accelerator)
+        .env(crate::lab::agent::VARIABLE, binary)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(Stdio::piped())

@@ -21,7 +21,10 @@ pub const SOON: Duration = Duration::from_secs(15);
 /// How long an orderly stop may take.
 const STOP: Duration = Duration::from_secs(10);
 
-/// The static binary that ships, built once per run. `BASCULE_BINARY` names another one.
+/// Names the binary that the cases use, so that it is built once per run.
+pub const VARIABLE: &str = "BASCULE_BINARY";
+
+/// The static binary that ships.
 ///
 /// # Errors
 /// It cannot be built.
@@ -30,7 +33,7 @@ pub fn binary() -> Result<&'static Path> {
     if let Some(path) = BINARY.get() {
         return Ok(path);
     }
-    let path = match std::env::var_os("BASCULE_BINARY") {
+    let path = match std::env::var_os(VARIABLE) {
         Some(path) => PathBuf::from(path),
         None => toolchain::cargo_build(Board::of_this_machine(), Profile::Lab)?,
     };

@@ -1,6 +1,6 @@
 //! Real kernels and real peers: namespaces of this kernel, and guests where IPVS is needed.
 
-mod agent;
+pub mod agent;
 mod check;
 mod control;
 mod fault;
