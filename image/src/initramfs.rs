@@ -1,25 +1,19 @@
 //! Initramfs images: a box's root file system, and extra files for guest labs.
 
-use crate::board::Board;
 use crate::cpio::Archive;
-use crate::host;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a box's root file system is made of.
+/// What a box's root file system is made of, beside the kernel's modules.
 #[derive(Debug)]
 pub struct Contents<'a> {
-    /// CPU family.
-    pub board: Board,
     /// The static binary: `/init`.
     pub binary: &'a Path,
-    /// Directory that holds `lib/modules/RELEASE`.
-    pub modules: &'a Path,
-    /// Modules that init loads at start: `/etc/bascule/modules-load`.
-    pub load: &'a [String],
+    /// The configuration of a box that has none: `/etc/bascule/factory.toml`.
+    pub factory: Option<&'a Path>,
     /// `/etc/bascule/release`: lines of `name=value`.
     pub release: &'a str,
     /// Time stamp of every file, seconds since 1970.
@@ -50,13 +44,22 @@ pub fn root(contents: &Contents<'_>) -> Result<Archive> {
     );
     archive.file("/etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
     archive.file("/etc/bascule/release", 0o644, contents.release);
-    let load: String = contents.load.iter().map(|name| format!("{name}\n")).collect();
-    archive.file("/etc/bascule/modules-load", 0o644, load);
-    let factory = host::root().join("config/factory.toml");
-    if factory.exists() {
-        archive.file("/etc/bascule/factory.toml", 0o644, read(&factory)?);
+    if let Some(factory) = contents.factory {
+        archive.file("/etc/bascule/factory.toml", 0o644, read(factory)?);
     }
-    tree(&mut archive, &contents.modules.join("lib"), "/lib")?;
+    Ok(archive)
+}
+
+/// Makes the archive of the kernel's modules: `lib/modules` of the host directory `directory`, and
+/// `/etc/bascule/modules-load` with the names that init loads at start, one per line.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn modules(directory: &Path, load: &[String]) -> Result<Archive> {
+    let mut archive = Archive::new(0);
+    let load: String = load.iter().map(|name| format!("{name}\n")).collect();
+    archive.file("/etc/bascule/modules-load", 0o644, load);
+    tree(&mut archive, &directory.join("lib"), "/lib")?;
     Ok(archive)
 }
 

@@ -25,7 +25,7 @@ int __fprintf_chk(struct _IO_FILE *f, int flag, const char *fmt, ...) {
 ";
 
 /// Cargo profile of the static binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Profile {
     /// What is shipped: fat LTO.
     Release,

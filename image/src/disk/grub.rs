@@ -71,7 +71,8 @@ pub fn loader(board: Board) -> Result<Loader> {
             let core = image(&dir, "i386-pc", &bios, &["biosdisk", "serial"])?;
             let boot = fs::read(&boot).with_context(|| format!("cannot read {}", boot.display()))?;
             Loader {
-                efi: image(&dir, "x86_64-efi", &efi, &[])?,
+                // The kernel draws its screen into what GRUB found; on ARM it asks the firmware itself.
+                efi: image(&dir, "x86_64-efi", &efi, &["efi_gop", "efi_uga"])?,
                 efi_path: "EFI/BOOT/BOOTX64.EFI",
                 bios: Some((boot, core)),
             }
