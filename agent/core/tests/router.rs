@@ -437,6 +437,18 @@ mod resume {
     }
 
     #[test]
+    fn a_survivor_whose_interface_is_down_starts_afresh_when_it_comes_up() {
+        let (dead, since) = master();
+        let mut router: Router = Router::resume(dead.snapshot());
+        let now = since + Duration::from_millis(1_500);
+        router.handle(now, link_event(Some(Link { running: false, ..link() })));
+        router.handle(now, Event::Configure(vec![settings("front", 1)]));
+        let actions = router.handle(now, link_event(Some(link())));
+        assert_eq!(sent(&actions), []);
+        assert_eq!(router.deadline(), Some(now + DOWN));
+    }
+
+    #[test]
     fn another_identity_is_not_resumed() {
         let (dead, since) = master();
         let mut router: Router = Router::resume(dead.snapshot());

@@ -191,6 +191,10 @@ impl<R: Rules> Router<R> {
                 let known = self.links.contains_key(&settings.interface);
                 let router = settings.name.clone();
                 let entry = &mut self.entries[at];
+                if known {
+                    // Whatever it was, it was interrupted: it starts afresh.
+                    entry.survivor = None;
+                }
                 if entry.fault.as_ref() != Some(&reason) {
                     if known {
                         self.tell(now, Notice::RouterFault { router, reason: reason.clone() }, actions);
