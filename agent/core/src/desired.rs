@@ -39,6 +39,20 @@ pub enum AddressKind {
     Own,
     /// A virtual router's: present while it is Master, announced by GARP or NA when it appears.
     Virtual,
+    /// The box's own and at the same time that of a virtual router which is Master (its owner, priority 255):
+    /// present whatever the roles, announced by GARP or NA when the router becomes Master.
+    Owned,
+}
+
+impl AddressKind {
+    /// Whether the network is told where the address is.
+    #[must_use]
+    pub const fn is_announced(self) -> bool {
+        match self {
+            Self::Own => false,
+            Self::Virtual | Self::Owned => true,
+        }
+    }
 }
 
 /// Addresses and routes: the part of the kernel that a takeover changes.
@@ -187,10 +201,11 @@ pub fn addressing(config: &Config, roles: &Roles) -> Addressing {
         }
         for address in &vrrp.addresses {
             let interface = address.interface(&vrrp.interface);
-            if !owns(config, interface, &address.prefix().address()) {
-                let key = AddressKey { interface: interface.clone(), prefix: *address.prefix() };
-                wanted.addresses.insert(key, AddressKind::Virtual);
-            }
+            let (prefix, kind) = match owned(config, interface, &address.prefix().address()) {
+                Some(own) => (own, AddressKind::Owned),
+                None => (*address.prefix(), AddressKind::Virtual),
+            };
+            wanted.addresses.insert(AddressKey { interface: interface.clone(), prefix }, kind);
         }
     }
     wanted.routes.extend(config.route.values().map(|route| (route.to, route.via)));
@@ -229,13 +244,10 @@ pub fn roles_known(config: &Config, roles: &Roles) -> bool {
     config.vrrp.keys().all(|name| roles.routers.contains_key(name))
 }
 
-/// Whether `address` is one of the box's own on `interface`, under any prefix length.
-#[must_use]
-pub fn owns(config: &Config, interface: &IfName, address: &IpAddr) -> bool {
-    config
-        .interface
-        .get(interface)
-        .is_some_and(|own| own.addresses.iter().any(|prefix| prefix.address() == *address))
+/// The box's own prefix on `interface` that has this address.
+fn owned(config: &Config, interface: &IfName, address: &IpAddr) -> Option<Prefix> {
+    let own = config.interface.get(interface)?;
+    own.addresses.iter().find(|prefix| prefix.address() == *address).copied()
 }
 
 /// The IPVS table that the box should hold. `usable` tells whether a checked real server may be used now.

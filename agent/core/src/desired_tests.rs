@@ -96,18 +96,19 @@ fn routes_do_not_depend_on_the_role() {
 }
 
 #[test]
-fn an_owner_keeps_its_address_in_every_role_under_its_own_prefix() {
+fn an_owner_keeps_its_address_in_every_role_and_announces_it_as_master() {
     let mut config = farm();
     let web = config.vrrp.get_mut("web".parse::<Name>().as_ref().expect("a name")).expect("there");
     web.addresses.truncate(0);
     web.addresses.push(crate::config::model::VirtualAddress::Here("192.0.2.11".parse().expect("a prefix")));
-    for masters in [&[][..], &["web"]] {
+    for (masters, kind) in [(&[][..], AddressKind::Own), (&["web"], AddressKind::Owned)] {
         let addresses = addressing(&config, &roles(masters)).addresses;
         let own: AddressKey = AddressKey {
             interface: "eth0".parse().expect("a name"),
             prefix: "192.0.2.11/24".parse().expect("a prefix"),
         };
-        assert_eq!(addresses, HashMap::from([(own, AddressKind::Own)]));
+        assert_eq!(addresses, HashMap::from([(own, kind)]));
+        assert_eq!(kind.is_announced(), !masters.is_empty());
     }
 }
 

@@ -174,7 +174,7 @@ impl Worker {
         self.config = config;
         self.roles = roles;
         let wanted = &self.wanted.addresses;
-        self.announced.retain(|key| wanted.get(key) == Some(&AddressKind::Virtual));
+        self.announced.retain(|key| wanted.get(key).is_some_and(|kind| kind.is_announced()));
     }
 
     async fn pass(&mut self, cause: Cause) {
@@ -257,7 +257,7 @@ impl Worker {
                 rtnl::add_address(&self.handle, index, key.prefix, *kind, covered)
                     .await
                     .map_err(|error| address_problem("added to", key, &error))?;
-                if *kind == AddressKind::Virtual {
+                if kind.is_announced() {
                     self.first_announcement(key);
                 }
                 Ok(())
@@ -285,7 +285,7 @@ impl Worker {
     /// Whether the box wants an address of its own in the same network on the same interface.
     fn covered(&self, virtual_: &AddressKey) -> bool {
         self.wanted.addresses.iter().any(|(key, kind)| {
-            *kind == AddressKind::Own
+            *kind != AddressKind::Virtual
                 && key.interface == virtual_.interface
                 && key.prefix.length() <= virtual_.prefix.length()
                 && key.prefix.contains(&virtual_.prefix.address())
@@ -348,7 +348,7 @@ impl Worker {
         let present = self.present();
         let silent: Vec<AddressKey> = present
             .into_iter()
-            .filter(|key| self.wanted.addresses.get(key) == Some(&AddressKind::Virtual))
+            .filter(|key| self.wanted.addresses.get(key).is_some_and(|kind| kind.is_announced()))
             .filter(|key| !self.announced.contains(key))
             .filter(|key| self.picture.interfaces.get(&key.interface).is_some_and(|i| i.running))
             .collect();
@@ -366,7 +366,7 @@ impl Worker {
     /// Announces an address, unless it is no longer wanted here.
     fn announce(&self, interface: &IfName, address: IpAddr) {
         let holds = self.wanted.addresses.iter().any(|(key, kind)| {
-            *kind == AddressKind::Virtual && key.interface == *interface && key.prefix.address() == address
+            kind.is_announced() && key.interface == *interface && key.prefix.address() == address
         });
         if let Some(found) = self.picture.interfaces.get(interface).filter(|_| holds) {
             // A link that is down announces when it comes up; other failures are repeated soon.

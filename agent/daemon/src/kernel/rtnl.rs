@@ -143,7 +143,7 @@ fn address_message(index: u32, prefix: Prefix, kind: AddressKind, covered: bool)
         flags |= AddressFlags::Nodad;
     }
     match kind {
-        AddressKind::Own => {
+        AddressKind::Own | AddressKind::Owned => {
             if let Some(broadcast) = broadcast(prefix) {
                 message.attributes.push(AddressAttribute::Broadcast(broadcast));
             }
