@@ -30,7 +30,8 @@ pub fn apply() -> Vec<String> {
     SETTINGS
         .iter()
         .filter_map(|(path, value)| {
-            let error = fs::write(format!("/proc/sys/{path}"), value).err()?;
+            // printk_devkmsg wants the end of the line too.
+            let error = fs::write(format!("/proc/sys/{path}"), format!("{value}\n")).err()?;
             Some(format!("sysctl {} is not set to {value}: {error}", path.replace('/', ".")))
         })
         .collect()

@@ -69,6 +69,7 @@ pub enum RunError {
 pub fn run(options: Options) -> Result<(), RunError> {
     let target = if options.supervised { log::Target::Kmsg } else { log::Target::Stderr };
     log::start(target, "agent");
+    tracing::info!(pid = std::process::id(), "Bascule {} starts", env!("CARGO_PKG_VERSION"));
     let result = start(options);
     if let Err(error) = &result {
         tracing::error!("{error}");

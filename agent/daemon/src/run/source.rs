@@ -68,7 +68,8 @@ impl Source {
         }
         let missing = !self.file.exists();
         if let Some(factory) = &self.factory {
-            match load(factory, &format!("{}, as {file} cannot be used", factory.display())) {
+            let why = if missing { "does not exist" } else { "cannot be used" };
+            match load(factory, &format!("{}, as {file} {why}", factory.display())) {
                 // A box that has not been configured yet.
                 Ok(loaded) if missing => return (loaded, None),
                 Ok(loaded) => return (loaded, Some(refused)),
