@@ -81,9 +81,15 @@ mod tests {
     use super::*;
     use crate::board::Board;
 
+    fn guid_of(name: &str) -> Guid {
+        let mut guid = [0x5a; 16];
+        guid[..name.len()].copy_from_slice(name.as_bytes());
+        Guid(guid)
+    }
+
     fn made() -> (Layout, Table) {
         let layout = Layout::of(Board::X86_64).unwrap();
-        let made = table(&layout, layout.disk_len(), |name| Guid([name.len() as u8; 16])).unwrap();
+        let made = table(&layout, layout.disk_len(), guid_of).unwrap();
         (layout, made)
     }
 
@@ -108,22 +114,35 @@ mod tests {
     }
 
     #[test]
-    fn entries_stand_at_their_numbers_and_end_where_the_next_begins() {
+    fn another_implementation_reads_the_same_table_from_either_copy() {
         let (layout, made) = made();
-        for pair in layout.partitions.windows(2) {
-            let entry = |number: u32| &made.front[1024 + (number as usize - 1) * 128..][..128];
-            let (this, next) = (entry(pair[0].number), entry(pair[1].number));
-            assert_eq!(number(&this[32..40]) * SECTOR, pair[0].start);
-            assert_eq!(number(&this[40..48]) + 1, number(&next[32..40]), "{}", pair[0].name);
-            assert_eq!(this[56], pair[0].name.as_bytes()[0]);
+        let mut disk = vec![0; layout.disk_len() as usize];
+        let back = disk.len() - made.back.len();
+        disk[..made.front.len()].copy_from_slice(&made.front);
+        disk[back..].copy_from_slice(&made.back);
+        for lost in [None, Some(SECTOR as usize)] {
+            if let Some(header) = lost {
+                disk[header..header + 512].fill(0);
+            }
+            let read = gptman::GPT::read_from(&mut std::io::Cursor::new(&disk), SECTOR).unwrap();
+            assert_eq!(read.header.disk_guid, guid_of("disk").on_disk());
+            let used: Vec<_> = read.iter().filter(|(_, entry)| entry.is_used()).collect();
+            assert_eq!(used.len(), layout.partitions.len());
+            for ((number, entry), partition) in used.iter().zip(&layout.partitions) {
+                assert_eq!(*number, partition.number);
+                assert_eq!(entry.partition_name.as_str(), partition.name);
+                assert_eq!(entry.partition_type_guid, partition.kind.on_disk());
+                assert_eq!(entry.unique_partition_guid, guid_of(&partition.name).on_disk());
+                assert_eq!(entry.starting_lba * SECTOR, partition.start);
+                assert_eq!(entry.size().unwrap() * SECTOR, partition.len);
+            }
         }
     }
 
     #[test]
     fn a_disk_that_is_too_small_is_refused() {
         let layout = Layout::of(Board::X86_64).unwrap();
-        let guid = |_: &str| Guid([1; 16]);
-        assert!(table(&layout, layout.disk_len() - 2 * SECTOR * 1024, guid).is_err());
-        assert!(table(&layout, 512, guid).is_err());
+        assert!(table(&layout, layout.disk_len() - 2 * SECTOR * 1024, guid_of).is_err());
+        assert!(table(&layout, 512, guid_of).is_err());
     }
 }
