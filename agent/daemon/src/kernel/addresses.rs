@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bascule_core::config::Config;
+use bascule_core::config::model::VirtualAddress;
 use bascule_core::desired::{self, AddressKey, AddressKind, Addressing, OURS};
 use bascule_core::net::{IfName, Prefix};
 use bascule_core::reconcile::{self, AddressOp};
@@ -140,6 +141,10 @@ struct Worker {
     repeats: Repeats,
     /// Interfaces that were switched on and adjusted, by name, with their index then.
     prepared: HashMap<IfName, u32>,
+    /// Whether the kernel keeps our mark (`IFA_PROTO`, Linux 5.18).
+    marks: bool,
+    /// Without marks: what this agent added.
+    added: HashSet<AddressKey>,
     /// Virtual addresses that were announced since they became wanted.
     announced: HashSet<AddressKey>,
     /// Whether the last pass ended with nothing left to do.
@@ -161,6 +166,8 @@ impl Worker {
             routes: HashMap::new(),
             repeats: Repeats::default(),
             prepared: HashMap::new(),
+            marks: keeps_marks(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
+            added: HashSet::new(),
             announced: HashSet::new(),
             settled: false,
             setting_problems: HashMap::new(),
@@ -243,10 +250,22 @@ impl Worker {
         let addresses = self.picture.addresses.iter().filter_map(|address| {
             let interface = (*names.get(&address.index)?).clone();
             let key = AddressKey { interface, prefix: address.prefix };
-            let ours = address.protocol == Some(OURS) || self.wanted.addresses.contains_key(&key);
-            ours.then_some((key, AddressKind::Own))
+            let marked = address.protocol == Some(OURS) || (!self.marks && self.assumed(&key));
+            (marked || self.wanted.addresses.contains_key(&key)).then_some((key, AddressKind::Own))
         });
         Addressing { addresses: addresses.collect(), routes: self.routes.clone() }
+    }
+
+    /// Whether an address counts as ours on a kernel without marks: this agent added it, or it is one that the
+    /// configuration gives to a virtual router (an agent before this one may have added it).
+    fn assumed(&self, key: &AddressKey) -> bool {
+        let configured = self.config.vrrp.values().any(|vrrp| {
+            let same = |a: &VirtualAddress| {
+                *a.prefix() == key.prefix && *a.interface(&vrrp.interface) == key.interface
+            };
+            vrrp.addresses.iter().any(same)
+        });
+        configured || self.added.contains(key)
     }
 
     async fn execute(&mut self, op: &AddressOp) -> Result<(), String> {
@@ -257,6 +276,9 @@ impl Worker {
                 rtnl::add_address(&self.handle, index, key.prefix, *kind, covered)
                     .await
                     .map_err(|error| address_problem("added to", key, &error))?;
+                if !self.marks {
+                    self.added.insert(key.clone());
+                }
                 if kind.is_announced() {
                     self.first_announcement(key);
                 }
@@ -401,6 +423,13 @@ fn interfaces_in_use(config: &Config) -> HashSet<IfName> {
     own.chain(adverts).chain(addresses).chain(sync).cloned().collect()
 }
 
+/// Whether a kernel of this release keeps `IFA_PROTO`: 5.18 and later.
+fn keeps_marks(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-', '+', '\n']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (5, 18)
+}
+
 fn address_problem(verb: &str, key: &AddressKey, error: &RtnlError) -> String {
     let hint = match error {
         RtnlError::Refused(nix::errno::Errno::EACCES, _) => {
@@ -414,6 +443,20 @@ fn address_problem(verb: &str, key: &AddressKey, error: &RtnlError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_are_kept_since_linux_5_18() {
+        for (release, kept) in [
+            ("5.17.9", false),
+            ("5.18.0", true),
+            ("5.18-rc1", true),
+            ("6.1.0-56-cloud-amd64\n", true),
+            ("4.19.0", false),
+            ("", false),
+        ] {
+            assert_eq!(keeps_marks(release), kept, "{release}");
+        }
+    }
 
     #[test]
     fn every_interface_that_the_configuration_names_is_in_use() {

@@ -74,12 +74,6 @@ impl Picture {
         })
     }
 
-    /// The name of an interface.
-    #[must_use]
-    pub fn name(&self, index: u32) -> Option<&IfName> {
-        self.interfaces.iter().find(|(_, interface)| interface.index == index).map(|(name, _)| name)
-    }
-
     /// The primary IPv4 address of an interface: the first that is not `excluded`, secondary ones last. It is the
     /// source of VRRP adverts, so it must not be one that moves.
     #[must_use]

@@ -91,12 +91,6 @@ impl VrrpSocket {
         self.index
     }
 
-    /// The interface.
-    #[must_use]
-    pub const fn interface(&self) -> &IfName {
-        &self.interface
-    }
-
     fn join(&self) -> io::Result<()> {
         match self.family {
             Family::V4 => {

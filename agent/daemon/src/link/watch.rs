@@ -18,7 +18,9 @@ use tokio::sync::watch;
 
 use super::picture::{Interface, Picture};
 use super::socket::VrrpSocket;
+use crate::sys::monotonic;
 use crate::vrrpd::mailbox::{Inbox, Sockets};
+use crate::vrrpd::statistics::{Report, Statistics};
 
 /// The tables are read at least this often, and sockets that could not be opened are tried again.
 const REREAD: Duration = Duration::from_secs(1);
@@ -35,16 +37,19 @@ pub async fn run(
     inbox: Arc<Inbox>,
     mut settings: watch::Receiver<Vec<Settings>>,
     problems: watch::Sender<Vec<String>>,
+    statistics: Arc<Statistics>,
 ) -> std::io::Result<()> {
     // Two sockets: a burst of events that overruns the one cannot lose an answer on the other.
     let (connection, handle, _) = new_connection()?;
     let requests = tokio::spawn(connection);
     let (connection, _, mut events) = new_multicast_connection(&GROUPS)?;
     let listening = tokio::spawn(connection);
+    let mut report = Report::default();
     let mut watcher = Watcher::new(inbox, settings.borrow_and_update().clone());
     loop {
         let found = watcher.look(&handle).await;
         problems.send_if_modified(|old| std::mem::replace(old, found.clone()) != found);
+        report.look(monotonic(), &statistics);
         tokio::select! {
             changed = settings.changed() => {
                 if changed.is_err() {

@@ -118,21 +118,25 @@ pub fn start(settings: Vec<Settings>, run_dir: &Path) -> Result<(VrrpHandle, Out
         let _ = sys::set_fifo(TAKEOVER_PRIORITY);
         hand_out(&reader, &roles_sender, &announce, &notify, &stopping);
     })?;
-    let (settings, problems) = watch_links(&inbox, settings)?;
+    let (settings, problems) = watch_links(&inbox, settings, Arc::clone(&statistics))?;
     let handle = VrrpHandle { inbox, settings, roles, problems, statistics, warnings, stopped };
     Ok((handle, Outflow { announcements, notices }))
 }
 
 type LinkWatch = (watch::Sender<Vec<Settings>>, watch::Receiver<Vec<String>>);
 
-fn watch_links(inbox: &Arc<Inbox>, settings: Vec<Settings>) -> io::Result<LinkWatch> {
+fn watch_links(
+    inbox: &Arc<Inbox>,
+    settings: Vec<Settings>,
+    statistics: Arc<Statistics>,
+) -> io::Result<LinkWatch> {
     let (settings_sender, settings) = watch::channel(settings);
     let (problems_sender, problems) = watch::channel(Vec::new());
     let inbox = Arc::clone(inbox);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Builder::new().name("vrrp-links".into()).stack_size(STACK).spawn(move || {
         let failed = problems_sender.clone();
-        if let Err(error) = runtime.block_on(link::watch::run(inbox, settings, problems_sender)) {
+        if let Err(error) = runtime.block_on(link::watch::run(inbox, settings, problems_sender, statistics)) {
             failed.send_replace(vec![format!("cannot watch the network interfaces: {error}")]);
         }
     })?;

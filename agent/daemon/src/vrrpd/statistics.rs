@@ -6,6 +6,9 @@ use std::time::Duration;
 use bascule_core::status::Lateness;
 use bascule_core::time::Instant;
 
+/// Time between two reports of trouble.
+const REPORT: Duration = Duration::from_secs(60);
+
 /// Counters of the real-time thread. Each is exact; read together they may be one event apart.
 #[derive(Debug, Default)]
 pub struct Statistics {
@@ -83,19 +86,56 @@ impl Statistics {
         Instant::from_nanos(self.heartbeat.load(Ordering::Relaxed))
     }
 
-    /// All counters by name, for status and metrics.
-    #[must_use]
-    pub fn counters(&self) -> [(&'static str, u64); 7] {
+    fn troubles(&self) -> Troubles {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        [
-            ("received", get(&self.received)),
-            ("malformed", get(&self.malformed)),
-            ("sent", get(&self.sent)),
-            ("send_errors", get(&self.send_errors)),
-            ("missed_deadlines", get(&self.missed)),
-            ("dropped_tellings", get(&self.dropped_tellings)),
-            ("snapshot_errors", get(&self.snapshot_errors)),
-        ]
+        Troubles {
+            malformed: get(&self.malformed),
+            send_errors: get(&self.send_errors),
+            missed: get(&self.missed),
+            dropped: get(&self.dropped_tellings),
+            unsaved: get(&self.snapshot_errors),
+        }
+    }
+}
+
+/// What should not happen, counted since the agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Troubles {
+    malformed: u64,
+    send_errors: u64,
+    missed: u64,
+    dropped: u64,
+    unsaved: u64,
+}
+
+/// Logs what should not have happened, at most once a minute. For an ordinary thread: a log may block.
+#[derive(Debug, Default)]
+pub struct Report {
+    told: Troubles,
+    next: Instant,
+}
+
+impl Report {
+    /// Looks at the counters; logs them if they have grown and a minute has passed. Whether it did.
+    pub fn look(&mut self, now: Instant, statistics: &Statistics) -> bool {
+        let troubles = statistics.troubles();
+        if troubles == self.told || now < self.next {
+            return false;
+        }
+        let Troubles { malformed, send_errors, missed, dropped, unsaved } = troubles;
+        let received = statistics.received.load(Ordering::Relaxed);
+        tracing::warn!(
+            malformed,
+            send_errors,
+            missed_deadlines = missed,
+            dropped_notices = dropped,
+            unsaved_states = unsaved,
+            received,
+            "VRRP has had trouble since the agent started"
+        );
+        self.told = troubles;
+        self.next = now + REPORT;
+        true
     }
 }
 
@@ -115,5 +155,19 @@ mod tests {
         assert_eq!(lateness.sent, 3);
         assert_eq!(lateness.mean, Duration::from_micros(20));
         assert_eq!(lateness.worst, Duration::from_micros(50));
+    }
+    #[test]
+    fn trouble_is_told_when_it_grows_and_at_most_once_a_minute() {
+        let (statistics, mut report) = (Statistics::default(), Report::default());
+        let start = Instant::from_nanos(1);
+        assert!(!report.look(start, &statistics));
+        statistics.send_error();
+        assert!(report.look(start, &statistics));
+        statistics.missed();
+        assert!(!report.look(start + Duration::from_secs(59), &statistics));
+        assert!(report.look(start + Duration::from_secs(60), &statistics));
+        assert!(!report.look(start + Duration::from_secs(200), &statistics));
+        statistics.received();
+        assert!(!report.look(start + Duration::from_secs(300), &statistics));
     }
 }
