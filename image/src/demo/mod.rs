@@ -7,7 +7,7 @@ pub mod scenario;
 pub mod stage;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -18,7 +18,7 @@ use crate::net;
 use crate::qemu;
 use crate::toolchain::Profile;
 
-use scenario::Plan;
+use scenario::{Plan, Traffic};
 use stage::Stage;
 
 /// Arguments of `cargo image demo`.
@@ -63,11 +63,12 @@ pub fn command(args: Args) -> Result<()> {
     let slot = build::slot(args.board, Profile::Lab, Flavour::Generic)?;
     let say = |line: &str| println!("{line}");
     let mut stage = Stage::set(&plan, &slot, &say)?;
-    let report = scenario::play(&plan, &mut stage, &say)?;
+    let (report, traffic) = scenario::play(&plan, &mut stage, &say)?;
     println!("\n{report}");
     if args.keep {
-        keep(&stage);
+        keep(&stage, &traffic);
     }
+    drop(traffic);
     drop(stage);
     qemu::remove_ours();
     if !report.passed() {
@@ -76,8 +77,8 @@ pub fn command(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Stays until Ctrl-C.
-fn keep(stage: &Stage) {
+/// Stays until Ctrl-C; the traffic goes on.
+fn keep(stage: &Stage, traffic: &Traffic) {
     println!("\nEverything is left running. On another terminal of this directory:");
     for unit in &stage.boxes {
         println!("  cargo image console {}", unit.name);
@@ -86,7 +87,14 @@ fn keep(stage: &Stage) {
     println!("  ip netns exec {client} curl http://{address}/");
     println!("Ctrl-C here ends it.");
     loop {
-        thread::sleep(Duration::from_secs(60));
+        let since = Instant::now();
+        thread::sleep(Duration::from_secs(30));
+        let answers: u32 = traffic.client.record().answers(since, Instant::now()).values().sum();
+        let lively = traffic.held.lively(Duration::from_secs(2));
+        println!(
+            "  {answers} answers in 30 s, {lively} of {} long-lived connections alive",
+            traffic.held.count()
+        );
     }
 }
 

@@ -35,7 +35,8 @@ pub struct Plan {
     pub advert: Duration,
     /// Whether the first box takes the address back when it returns.
     pub preempt: bool,
-    /// Steady traffic before the cut, and after each change.
+    /// Steady traffic before the cut and after it. Longer than the interval at which a box repeats what it knows of
+    /// a connection (10 s), so that one whose first copy was lost is known to the other box all the same.
     pub steady: Duration,
     /// Where the consoles' logs go.
     pub log_dir: PathBuf,
@@ -49,7 +50,7 @@ impl Default for Plan {
             servers: 3,
             advert: Duration::from_millis(250),
             preempt: true,
-            steady: Duration::from_secs(10),
+            steady: Duration::from_secs(12),
             log_dir: host::out().join("log"),
         }
     }
@@ -66,12 +67,21 @@ struct Play<'a> {
     say: &'a dyn Fn(&str),
 }
 
+/// Traffic that goes on after the scenario until it is dropped.
+#[derive(Debug)]
+pub struct Traffic {
+    /// The requests.
+    pub client: Client,
+    /// The long-lived connections.
+    pub held: Held,
+}
+
 /// Boots the boxes, plays the timeline and returns all figures.
 ///
 /// # Errors
 /// The boxes do not come up, or traffic cannot be started: there is nothing to report. What goes wrong later is in
 /// the report.
-pub fn play(plan: &Plan, stage: &mut Stage, say: &dyn Fn(&str)) -> Result<Report> {
+pub fn play(plan: &Plan, stage: &mut Stage, say: &dyn Fn(&str)) -> Result<(Report, Traffic)> {
     stage.boot()?;
     let target = stage.target();
     let held = Held::open(&stage.client.netns, target, plan.connections, TICK)?;
@@ -79,7 +89,8 @@ pub fn play(plan: &Plan, stage: &mut Stage, say: &dyn Fn(&str)) -> Result<Report
     let now = Instant::now();
     say(&format!("==> {} requests/s and {} long-lived connections to {target}", plan.rate, plan.connections));
     let mut play = Play { stage, plan, client, held, start: now, told: now, say };
-    play.run()
+    let report = play.run()?;
+    Ok((report, Traffic { client: play.client, held: play.held }))
 }
 
 impl Play<'_> {
@@ -89,7 +100,6 @@ impl Play<'_> {
         report.after = self.steady(self.plan.steady);
         report.back = Some(self.come_back()?);
         self.steady(Duration::from_secs(3));
-        self.client.stop();
         let record = self.client.record();
         report.requests = record.samples.len();
         report.failed = record.failed();
@@ -229,7 +239,7 @@ impl Play<'_> {
         let mut up = None;
         while up.is_none() && since.elapsed() < BOOT {
             self.pass();
-            up = reachable(self.stage, own)?.then(|| since.elapsed());
+            up = self.stage.reachable(own)?.then(|| since.elapsed());
         }
         let Some(up) = up else {
             bail!("{name} did not return\n{}", self.stage.boxes[absent].console_tail())
@@ -256,17 +266,4 @@ impl Play<'_> {
             survival,
         })
     }
-}
-
-/// Whether the address answers a connection to the discard port, if only by refusing it.
-fn reachable(stage: &Stage, address: std::net::Ipv4Addr) -> Result<bool> {
-    let target = (address, 9).into();
-    let tried = stage
-        .client
-        .netns
-        .enter(|| std::net::TcpStream::connect_timeout(&target, Duration::from_millis(200)))?;
-    Ok(match tried {
-        Ok(_) => true,
-        Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-    })
 }
