@@ -182,7 +182,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let mut text = format!("{TAG}{}: {}{}", self.name, line.message, line.fields);
         if suppressed > 0 {
-            let _ = write!(text, " (and {suppressed} more like it)");
+            let _ = write!(text, " ({suppressed} lines before it were left out)");
         }
         log.send(severity(*event.metadata().level()), clean(&text));
     }
@@ -271,51 +271,75 @@ impl Visit for Line {
     }
 }
 
-/// Lets a key through `BURST` times at once and then once per `REFILL`.
-#[derive(Default)]
-struct Limiter {
-    keys: HashMap<String, Bucket>,
+/// Lets `burst` lines through at once and then one per `refill`.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    burst: u32,
+    refill: Duration,
 }
 
+/// Of one key.
+const PER_KEY: Rate = Rate { burst: 10, refill: Duration::from_secs(5) };
+/// Of everything: a rack that dies is a thousand keys at once, and the kernel's log holds only so much.
+const ALL: Rate = Rate { burst: 500, refill: Duration::from_millis(100) };
+
+#[derive(Debug)]
 struct Bucket {
     tokens: u32,
     refilled: Instant,
     suppressed: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+impl Bucket {
+    const fn new(rate: Rate, now: Instant) -> Self {
+        Self { tokens: rate.burst, refilled: now, suppressed: 0 }
+    }
+
+    fn allow(&mut self, rate: Rate, now: Instant) -> Verdict {
+        let periods = now.saturating_duration_since(self.refilled).as_millis() / rate.refill.as_millis();
+        if periods > 0 {
+            let tokens = u32::try_from(periods).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(tokens).min(rate.burst);
+            self.refilled = now;
+        }
+        if self.tokens == 0 {
+            self.suppressed += 1;
+            return Verdict::Suppress;
+        }
+        self.tokens -= 1;
+        Verdict::Write { suppressed: std::mem::take(&mut self.suppressed) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Limiter {
+    all: Option<Bucket>,
+    keys: HashMap<String, Bucket>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Write { suppressed: u64 },
     Suppress,
 }
 
 impl Limiter {
-    const BURST: u32 = 10;
-    const REFILL: Duration = Duration::from_secs(5);
     const KEYS: usize = 1_024;
 
     fn allow(&mut self, key: &str, now: Instant) -> Verdict {
         if self.keys.len() >= Self::KEYS && !self.keys.contains_key(key) {
-            let full = Self::REFILL * Self::BURST;
+            let full = PER_KEY.refill * PER_KEY.burst;
             self.keys.retain(|_, bucket| now.saturating_duration_since(bucket.refilled) < full);
             if self.keys.len() >= Self::KEYS {
                 self.keys.clear();
             }
         }
-        let fresh = || Bucket { tokens: Self::BURST, refilled: now, suppressed: 0 };
-        let bucket = self.keys.entry(key.to_owned()).or_insert_with(fresh);
-        let periods = now.saturating_duration_since(bucket.refilled).as_secs() / Self::REFILL.as_secs();
-        if periods > 0 {
-            bucket.tokens =
-                bucket.tokens.saturating_add(u32::try_from(periods).unwrap_or(u32::MAX)).min(Self::BURST);
-            bucket.refilled = now;
+        let bucket = self.keys.entry(key.to_owned()).or_insert_with(|| Bucket::new(PER_KEY, now));
+        let Verdict::Write { suppressed } = bucket.allow(PER_KEY, now) else { return Verdict::Suppress };
+        match self.all.get_or_insert_with(|| Bucket::new(ALL, now)).allow(ALL, now) {
+            Verdict::Write { suppressed: others } => Verdict::Write { suppressed: suppressed + others },
+            Verdict::Suppress => Verdict::Suppress,
         }
-        if bucket.tokens == 0 {
-            bucket.suppressed += 1;
-            return Verdict::Suppress;
-        }
-        bucket.tokens -= 1;
-        Verdict::Write { suppressed: std::mem::take(&mut bucket.suppressed) }
     }
 }
 
@@ -327,14 +351,27 @@ mod tests {
     fn a_repeating_key_is_suppressed_and_counted_and_another_is_not() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
-        for _ in 0..Limiter::BURST {
+        for _ in 0..PER_KEY.burst {
             assert_eq!(limiter.allow("a", start), Verdict::Write { suppressed: 0 });
         }
         assert_eq!(limiter.allow("a", start), Verdict::Suppress);
         assert_eq!(limiter.allow("a", start), Verdict::Suppress);
         assert_eq!(limiter.allow("b", start), Verdict::Write { suppressed: 0 });
-        assert_eq!(limiter.allow("a", start + Limiter::REFILL), Verdict::Write { suppressed: 2 });
-        assert_eq!(limiter.allow("a", start + Limiter::REFILL), Verdict::Suppress);
+        assert_eq!(limiter.allow("a", start + PER_KEY.refill), Verdict::Write { suppressed: 2 });
+        assert_eq!(limiter.allow("a", start + PER_KEY.refill), Verdict::Suppress);
+    }
+
+    #[test]
+    fn a_thousand_different_keys_at_once_are_limited_together() {
+        let mut limiter = Limiter::default();
+        let start = Instant::now();
+        let write = |limiter: &mut Limiter, key: &str, at| limiter.allow(key, at);
+        let written = (0..1_000)
+            .filter(|i: &u32| write(&mut limiter, &i.to_string(), start) != Verdict::Suppress)
+            .count();
+        assert_eq!(written, ALL.burst as usize);
+        let later = write(&mut limiter, "later", start + ALL.refill);
+        assert_eq!(later, Verdict::Write { suppressed: 500 });
     }
 
     #[test]

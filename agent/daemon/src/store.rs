@@ -43,9 +43,7 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreErr
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
+    let beside = beside(path);
     let written = write_synced(&beside, content)
         .map_err(failed("write", &beside))
         .and_then(|()| fs::rename(&beside, path).map_err(failed("replace", path)));
@@ -55,6 +53,25 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
         return written;
     }
     File::open(directory).and_then(|d| d.sync_all()).map_err(failed("sync", directory))
+}
+
+/// Replaces the content of `path` so that a reader finds the old or the new also when this process dies within,
+/// but without waiting for a disk: for a tmpfs, which no power cut survives anyway.
+///
+/// # Errors
+/// As `replace`.
+pub fn replace_volatile(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let beside = beside(path);
+    fs::write(&beside, content)
+        .map_err(failed("write", &beside))
+        .and_then(|()| fs::rename(&beside, path).map_err(failed("replace", path)))
+}
+
+/// Where the new content is made.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    PathBuf::from(beside)
 }
 
 /// Like `replace`, but leaves a file alone that already has this content: flash wears.

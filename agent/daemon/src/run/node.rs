@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener as BlockingListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bascule_core::node::{Effect, Event, Node};
+use bascule_core::node::{Effect, Event, Node, Snapshot};
 use bascule_core::notice::{Notice, Severity};
 use bascule_core::status::{Connections, KernelView, Reply, Request, Status, Surroundings};
 use tokio::net::UnixListener;
@@ -26,6 +26,8 @@ use crate::{init, log};
 const BEAT: Duration = Duration::from_secs(1);
 /// The real-time thread beats every second: without a beat for this long it is dead, and so is the agent.
 const REAL_TIME_SILENT: Duration = Duration::from_secs(4);
+/// How long snapshots are gathered: when a rack dies, a thousand changes come at once.
+const SAVE: Duration = Duration::from_millis(50);
 /// Longest wait for the addresses to go at an orderly end.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longest answer to `show log`, in lines.
@@ -42,6 +44,8 @@ pub struct Agent {
     survivor: Survivor,
     run_dir: RunDir,
     supervised: bool,
+    /// The newest snapshot and when it is to be kept.
+    unsaved: Option<(Snapshot, bascule_core::time::Instant)>,
     /// Text of the running configuration.
     text: String,
     started: Instant,
@@ -67,8 +71,9 @@ impl Agent {
         run_dir: RunDir,
         supervised: bool,
     ) -> Self {
-        let (prober, text, started) = (Prober::start(), String::new(), Instant::now());
-        Self { node, vrrp, kernel, prober, source, survivor, run_dir, supervised, text, started }
+        let (prober, started) = (Prober::start(), Instant::now());
+        let (unsaved, text) = (None, String::new());
+        Self { node, vrrp, kernel, prober, source, survivor, run_dir, supervised, unsaved, text, started }
     }
 
     /// Runs `first` and whatever comes later, until it is told to end.
@@ -119,12 +124,14 @@ impl Agent {
                     }
                 }
                 () = sleep_until(self.node.deadline()) => self.handle(Event::Timer),
+                () = sleep_until(self.unsaved.as_ref().map(|(_, due)| *due)) => self.save(),
                 _ = beat.tick() => self.beat(),
                 _ = hang_up.recv() => drop(self.reload()),
                 _ = terminate.recv() => break End::Leave,
                 _ = interrupt.recv() => break End::Leave,
             }
         };
+        self.save();
         match end {
             End::Leave => self.leave().await,
             End::Restart => tracing::info!("the agent ends for a restart; its roles stay"),
@@ -141,8 +148,17 @@ impl Agent {
                 Effect::Apply(ipvs) => self.kernel.apply(ipvs),
                 Effect::Routers(settings) => self.vrrp.configure(settings),
                 Effect::Tell(notice) => tell(&notice),
-                Effect::Save(snapshot) => self.survivor.save(&snapshot),
+                Effect::Save(snapshot) => {
+                    let due = self.unsaved.take().map_or_else(|| monotonic() + SAVE, |(_, due)| due);
+                    self.unsaved = Some((snapshot, due));
+                }
             }
+        }
+    }
+
+    fn save(&mut self) {
+        if let Some((snapshot, _)) = self.unsaved.take() {
+            self.survivor.save(&snapshot);
         }
     }
 
@@ -244,7 +260,9 @@ impl Agent {
 
     /// A sign of life, as long as the real-time thread gives one too.
     fn beat(&self) {
-        let silent = monotonic().since(self.vrrp.statistics().heartbeat());
+        let beat = self.vrrp.statistics().heartbeat();
+        // Before its first beat it counts from the start of the agent.
+        let silent = monotonic().since(beat).min(self.started.elapsed());
         if silent > REAL_TIME_SILENT {
             tracing::error!(key = "real-time", "the VRRP thread has been silent for {silent:?}");
             return;

@@ -46,7 +46,7 @@ impl Survivor {
 
     /// Keeps the newest.
     pub fn save(&self, snapshot: &Snapshot) {
-        if let Err(error) = store::replace(&self.path, &frame::encode(&(self.boot, snapshot))) {
+        if let Err(error) = store::replace_volatile(&self.path, &frame::encode(&(self.boot, snapshot))) {
             tracing::warn!(key = "node-state", "a restart will not remember health: {error}");
         }
     }
