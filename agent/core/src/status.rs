@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::model::Protocol;
 use crate::desired::{AddressKey, DestinationKey, Ipvs, ServiceKey};
 use crate::net::{Endpoint, IfName, Name, Prefix};
-use crate::router::RouterStatus;
+use crate::router::{RouterStatus, Statistics};
 
 /// Version of the frames on the control socket.
 pub const VERSION: u8 = 1;
@@ -72,6 +72,8 @@ pub struct Status {
     pub problems: Vec<String>,
     /// How often the kernel was found different from wanted without our doing, and repaired.
     pub repairs: u64,
+    /// Adverts counted, at most a second old.
+    pub adverts: Statistics,
 }
 
 /// A virtual router in `Status`.
@@ -166,6 +168,8 @@ pub struct Surroundings {
     pub box_uptime: Duration,
     /// How late our adverts left.
     pub lateness: Lateness,
+    /// Adverts counted.
+    pub adverts: Statistics,
     /// The kernel as last read.
     pub kernel: KernelView,
 }

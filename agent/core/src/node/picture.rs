@@ -33,6 +33,7 @@ impl Node {
             lateness: around.lateness,
             problems: around.kernel.problems.clone(),
             repairs: around.kernel.repairs,
+            adverts: around.adverts.clone(),
         }
     }
 

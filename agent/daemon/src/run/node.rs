@@ -253,6 +253,7 @@ impl Agent {
             agent_uptime: self.started.elapsed(),
             box_uptime: boottime.map(Duration::from).unwrap_or_default(),
             lateness: self.vrrp.statistics().lateness(),
+            adverts: self.vrrp.statistics().adverts(),
             kernel,
         };
         self.node.status(monotonic(), &around)

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bascule_core::config::model::Protocol;
-use bascule_core::router::{Role, Roles};
-use bascule_core::status::{HealthWord, RouterLine, ServerLine, ServiceLine, Status};
+use bascule_core::router::{Counters, Role, Roles};
+use bascule_core::status::{HealthWord, ServerLine, ServiceLine, Status};
 
 /// Widest line; the 80th column makes some terminals wrap.
 pub const WIDTH: usize = 79;
@@ -43,7 +43,7 @@ pub fn status(status: &Status) -> Vec<String> {
         wrap(&mut lines, "PROBLEM: ", problem);
     }
     lines.push(String::new());
-    routers(&mut lines, &status.routers);
+    routers(&mut lines, status);
     lines.push(String::new());
     services(&mut lines, &status.services);
     lines.push(String::new());
@@ -63,14 +63,14 @@ pub fn status(status: &Status) -> Vec<String> {
     lines
 }
 
-fn routers(lines: &mut Vec<String>, routers: &[RouterLine]) {
-    if routers.is_empty() {
+fn routers(lines: &mut Vec<String>, status: &Status) {
+    if status.routers.is_empty() {
         lines.push("no virtual routers".to_owned());
         return;
     }
     let (name, state, vrid) = ("VIRTUAL ROUTER", "STATE", "VRID");
     lines.push(format!("{name:<18} {state:<7} {:>8} {vrid:>4} {:<15} PRIORITY", "FOR", "INTERFACE"));
-    for router in routers {
+    for router in &status.routers {
         lines.push(format!(
             "{:<18} {:<7} {:>8} {:>4} {:<15} {}",
             cut(router.name.as_str(), 18),
@@ -96,7 +96,32 @@ fn routers(lines: &mut Vec<String>, routers: &[RouterLine]) {
             };
             lines.push(format!("  {prefix} {word}"));
         }
+        if let Some(counters) = status.adverts.routers.get(&router.name) {
+            wrap(lines, "  adverts: ", &adverts(counters));
+        }
     }
+    for (reason, times) in &status.adverts.refused {
+        wrap(lines, "refused: ", &format!("{times} VRRP messages: {reason}"));
+    }
+}
+
+/// What was sent and received, and what was odd about it, if anything.
+fn adverts(counters: &Counters) -> String {
+    let mut text = format!(
+        "{} sent, {} received, {} times Master",
+        counters.sent, counters.received, counters.became_master
+    );
+    for (times, what) in [
+        (counters.late, "late by a whole interval"),
+        (counters.rivals, "from a second Master of lower rank"),
+        (counters.interval_differs, "with another interval"),
+        (counters.addresses_differ, "with other addresses"),
+    ] {
+        if times > 0 {
+            let _ = write!(text, "; {times} {what}");
+        }
+    }
+    text
 }
 
 fn services(lines: &mut Vec<String>, services: &[ServiceLine]) {
@@ -202,9 +227,10 @@ fn short(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bascule_core::router::RouterStatus;
-    use bascule_core::status::Lateness;
+    use bascule_core::router::{RouterStatus, Statistics};
+    use bascule_core::status::{Lateness, RouterLine};
     use bascule_core::time::Instant;
+    use bascule_core::wire::vrrp::RefusedAdvert;
 
     fn router(role: Role) -> RouterStatus {
         RouterStatus {
@@ -228,6 +254,7 @@ mod tests {
             active: 4_000_000_000,
             inactive: 4_000_000_000,
         };
+        let counters = Counters { sent: u64::MAX, rivals: u64::MAX, late: 0, ..Counters::default() };
         Status {
             hostname: "lb1".into(),
             version: "0.1.0".into(),
@@ -262,6 +289,10 @@ mod tests {
             },
             problems: vec!["cannot add 10.0.0.1/24 to eth0: no such device ".repeat(4)],
             repairs: u64::MAX,
+            adverts: Statistics {
+                routers: [("a234567890123456789012345678901".parse().unwrap(), counters)].into(),
+                refused: [(RefusedAdvert::OwnAddress, u64::MAX)].into(),
+            },
         }
     }
 
@@ -281,6 +312,14 @@ mod tests {
         master.routers[0].status = router(Role::Master);
         master.routers[0].addresses[0].1 = false;
         assert!(status(&master).join("\n").contains("MISSING"));
+    }
+
+    #[test]
+    fn odd_adverts_are_shown_and_only_those() {
+        let text = status(&crowded()).join(" ");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("from a second Master") && text.contains("own address"), "{text}");
+        assert!(!text.contains("late by a whole interval"), "{text}");
     }
 
     #[test]

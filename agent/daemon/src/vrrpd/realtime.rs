@@ -24,6 +24,8 @@ use crate::sys::monotonic;
 const BURST: usize = 64;
 /// The thread shows that it is alive at least this often.
 const HEARTBEAT_MILLIS: u16 = 1_000;
+/// The router's counters are published at most this often.
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// When a slot was busy, the thread comes back after this time.
 const BUSY: Duration = Duration::from_millis(1);
 
@@ -45,6 +47,8 @@ pub struct RealTime {
     shortest: Duration,
     /// The socket to begin with, so that a flood on one cannot starve the others.
     first: usize,
+    /// When the router's counters were last published.
+    counted: Instant,
     buffer: Box<[u8; BUFFER]>,
 }
 
@@ -78,6 +82,7 @@ impl RealTime {
             busy: false,
             shortest: Duration::MAX,
             first: 0,
+            counted: Instant::ZERO,
             buffer: Box::new([0; BUFFER]),
         })
     }
@@ -100,7 +105,12 @@ impl RealTime {
             self.save();
         }
         self.publish(!stay);
-        self.statistics.beat(monotonic());
+        let now = monotonic();
+        if now.since(self.counted) >= COUNTED_EVERY {
+            self.counted = now;
+            self.statistics.publish(self.router.statistics());
+        }
+        self.statistics.beat(now);
         stay
     }
 

@@ -1,8 +1,10 @@
 //! What the real-time thread counts for others to read, without locks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
+use bascule_core::router;
 use bascule_core::status::Lateness;
 use bascule_core::time::Instant;
 
@@ -22,6 +24,7 @@ pub struct Statistics {
     dropped_tellings: AtomicU64,
     snapshot_errors: AtomicU64,
     heartbeat: AtomicU64,
+    adverts: Mutex<router::Statistics>,
 }
 
 impl Statistics {
@@ -73,6 +76,21 @@ impl Statistics {
     /// The snapshot could not be written.
     pub fn snapshot_error(&self) {
         self.snapshot_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Publishes what the router has counted, unless a reader is just taking it.
+    pub fn publish(&self, adverts: router::Statistics) {
+        match self.adverts.try_lock() {
+            Ok(mut slot) => *slot = adverts,
+            Err(TryLockError::Poisoned(poisoned)) => *poisoned.into_inner() = adverts,
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    /// What the router has counted, as last published.
+    #[must_use]
+    pub fn adverts(&self) -> router::Statistics {
+        self.adverts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The thread is alive.
