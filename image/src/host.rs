@@ -88,18 +88,26 @@ impl Step {
 
     /// Call this every second or so: it lets the user see that the step is alive.
     pub fn tick(&mut self) {
+        self.tick_at("");
+    }
+
+    /// Like [`Step::tick`], and says what the step is at.
+    pub fn tick_at(&mut self, doing: &str) {
+        let line = format!("    {} s  {doing}", self.since.elapsed().as_secs());
         if std::io::stderr().is_terminal() {
-            eprint!("\r    {} s ", self.since.elapsed().as_secs());
+            // One line that is written over; a longer one would wrap and stay.
+            let line: String = line.chars().take(78).collect();
+            eprint!("\r\x1b[K{line}");
             let _ = std::io::stderr().flush();
         } else if self.said.elapsed() >= STILL_RUNNING {
-            eprintln!("    still running, {} s", self.since.elapsed().as_secs());
+            eprintln!("{line}");
             self.said = Instant::now();
         }
     }
 
     /// Says a line of detail.
     pub fn say(&self, line: impl AsRef<str>) {
-        let clear = if std::io::stderr().is_terminal() { "\r" } else { "" };
+        let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
         eprintln!("{clear}    {}", line.as_ref());
     }
 
@@ -137,7 +145,7 @@ pub fn run_in(mut step: Step, name: &str, command: &mut Command) -> Result<Step>
         std::thread::sleep(wait);
         wait = (wait * 2).min(Duration::from_secs(1));
         if wait == Duration::from_secs(1) {
-            step.tick();
+            step.tick_at(&last_line(&path));
         }
     };
     if !status.success() {
@@ -168,11 +176,45 @@ pub fn log_path(name: &str) -> Result<PathBuf> {
     Ok(dir.join(format!("{name}.log")))
 }
 
+/// The last line that a command has written so far.
+fn last_line(log: &Path) -> String {
+    let text = end_of(log, 400).unwrap_or_default();
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim().to_string()
+}
+
 fn tail(path: &Path) -> Result<String> {
+    Ok(end_of(path, LOG_TAIL)?.lines().map(|line| format!("    | {line}\n")).collect())
+}
+
+fn end_of(path: &Path, len: u64) -> Result<String> {
     let mut file = File::open(path)?;
-    let len = file.metadata()?.len();
-    file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL)))?;
+    let whole = file.metadata()?.len();
+    file.seek(SeekFrom::Start(whole.saturating_sub(len)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).lines().map(|line| format!("    | {line}\n")).collect())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_command_shows_the_end_of_its_log() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first; echo the reason >&2; exit 3"]);
+        let name = format!("test-{}", std::process::id());
+        let error = run("fail", &name, &mut command).unwrap_err().to_string();
+        fs::remove_file(log_path(&name).unwrap()).unwrap();
+        assert!(error.contains("| the reason") && error.contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn the_last_line_is_what_a_step_is_at() {
+        let path = std::env::temp_dir().join(format!("bascule-log-{}", std::process::id()));
+        fs::write(&path, format!("{}\n   Compiling tokio v1\n\n", "x".repeat(1000))).unwrap();
+        assert_eq!(last_line(&path), "Compiling tokio v1");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(last_line(&path), "");
+    }
 }
