@@ -11,7 +11,9 @@ use nix::errno::Errno;
 use tokio::sync::watch;
 
 use super::genl::{GenlError, GenlSocket, Request};
-use super::ipvs_wire::{self as wire, Attributes, Connections, DestinationEntry, Information, ServiceEntry};
+use super::ipvs_wire::{
+    self as wire, Attributes, Connections, DestinationEntry, Information, ServiceEntry, SyncEntry,
+};
 use super::sysctl;
 
 /// A pass acts, reads again and acts on what is still different, at most this often.
@@ -64,6 +66,8 @@ pub struct Dump {
     /// Services with their destinations, in the kernel's order.
     pub services: Vec<(ServiceEntry, Vec<DestinationEntry>)>,
     /// Sync daemons.
+    pub daemons: Vec<SyncEntry>,
+    /// The same, in the terms of what is wanted.
     pub table: Ipvs,
 }
 
@@ -109,7 +113,8 @@ impl Kernel {
             dump.services.push((service, destinations));
         }
         let daemons = self.dump(wire::GET_DAEMON, Attributes::new())?;
-        dump.table.sync = daemons.iter().filter_map(|message| wire::sync(message)).collect();
+        dump.daemons = daemons.iter().filter_map(|message| wire::sync(message)).collect();
+        dump.table.sync = dump.daemons.iter().map(|entry| (entry.role, entry.daemon.clone())).collect();
         Ok(dump)
     }
 

@@ -80,6 +80,7 @@ mod daemon {
     pub const STATE: u16 = 1;
     pub const INTERFACE: u16 = 2;
     pub const ID: u16 = 3;
+    pub const LONGEST: u16 = 4;
     pub const GROUP: u16 = 5;
     pub const PORT: u16 = 7;
     pub const TTL: u16 = 8;
@@ -142,6 +143,19 @@ pub struct Connections {
     pub inactive: u32,
     /// Persistence templates.
     pub persistent: u32,
+}
+
+/// A sync daemon as the kernel tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncEntry {
+    /// Which.
+    pub role: SyncRole,
+    /// What can be configured.
+    pub daemon: SyncDaemon,
+    /// Longest datagram, in bytes.
+    pub longest: u16,
+    /// TTL of the multicast.
+    pub ttl: u8,
 }
 
 /// Counters since creation, and rates per second (`struct ip_vs_stats64`).
@@ -439,7 +453,7 @@ pub fn destination(message: &[u8], service: &ServiceKey) -> Option<DestinationEn
 
 /// A sync daemon out of the attributes of one `GET_DAEMON` message; `None` when something is missing or unknown.
 #[must_use]
-pub fn sync(message: &[u8]) -> Option<(SyncRole, SyncDaemon)> {
+pub fn sync(message: &[u8]) -> Option<SyncEntry> {
     let attributes = level(message, top::DAEMON)?;
     let role = match u32_of(&attributes, daemon::STATE)? {
         1 => SyncRole::Master,
@@ -454,7 +468,12 @@ pub fn sync(message: &[u8]) -> Option<(SyncRole, SyncDaemon)> {
         IpAddr::V6(_) => None,
     });
     let group = group.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Some((role, SyncDaemon { interface, id, group, port: u16_of(&attributes, daemon::PORT)? }))
+    Some(SyncEntry {
+        role,
+        daemon: SyncDaemon { interface, id, group, port: u16_of(&attributes, daemon::PORT)? },
+        longest: u16_of(&attributes, daemon::LONGEST).unwrap_or(0),
+        ttl: find(&attributes, daemon::TTL).and_then(|ttl| ttl.first().copied()).unwrap_or(0),
+    })
 }
 
 /// The answer to `GET_INFORMATION` (`IPVS_INFO_ATTR_*`); `None` when something is missing.

@@ -120,7 +120,8 @@ fn sync_daemons_survive_the_way_through_their_attributes() {
     for role in [SyncRole::Master, SyncRole::Backup] {
         let (command, attributes) = operation(&IpvsOp::StartSync(role, settings.clone()));
         assert_eq!(command, 9);
-        assert_eq!(sync(&bytes(&attributes)), Some((role, settings.clone())));
+        let daemon = settings.clone();
+        assert_eq!(sync(&bytes(&attributes)), Some(SyncEntry { role, daemon, longest: 0, ttl: 1 }));
     }
     assert_eq!(operation(&IpvsOp::StopSync(SyncRole::Backup)).0, 10);
 }

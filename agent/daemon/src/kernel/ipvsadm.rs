@@ -66,10 +66,24 @@ pub fn run(arguments: &[String]) -> Result<String, IpvsadmError> {
     let mut kernel = Kernel::connect()?.ok_or(IpvsadmError::NoIpvs)?;
     match verb {
         Verb::Clear => kernel.flush().map(|()| String::new()).map_err(IpvsadmError::from),
-        Verb::Save => Ok(save(&kernel.read()?)),
+        Verb::Save => Ok(save(&sorted(kernel.read()?))),
         Verb::List if detail == Detail::Daemon => Ok(daemons(&kernel.read()?)),
-        Verb::List => Ok(list(&kernel.read()?, kernel.information()?, detail)),
+        Verb::List => Ok(list(&sorted(kernel.read()?), kernel.information()?, detail)),
     }
+}
+
+/// In ipvsadm's order: by mark, family, protocol, address and port. The kernel's is that of its hash table.
+fn sorted(mut dump: Dump) -> Dump {
+    dump.services.sort_by_key(|(service, _)| match service.key {
+        ServiceKey::Address { protocol, address, port } => {
+            (0, Family::of(&address), protocol, Some(address), port)
+        }
+        ServiceKey::Fwmark { family, mark } => (mark, family, 0, None, 0),
+    });
+    for (_, destinations) in &mut dump.services {
+        destinations.sort_by_key(|entry| entry.key);
+    }
+    dump
 }
 
 fn parse(arguments: &[String]) -> Result<(Verb, Detail), IpvsadmError> {
@@ -297,16 +311,16 @@ fn service_option(key: &ServiceKey) -> String {
 
 fn daemons(dump: &Dump) -> String {
     let mut text = String::new();
-    for role in [SyncRole::Master, SyncRole::Backup] {
-        let Some(sync) = dump.table.sync.get(&role) else { continue };
-        let word = match role {
+    for entry in &dump.daemons {
+        let word = match entry.role {
             SyncRole::Master => "master",
             SyncRole::Backup => "backup",
         };
+        let sync = &entry.daemon;
         let _ = writeln!(
             text,
-            "{word} sync daemon (mcast={}, syncid={}, group={}, port={})",
-            sync.interface, sync.id, sync.group, sync.port
+            "{word} sync daemon (mcast={}, syncid={}, maxlen={}, group={}, port={}, ttl={})",
+            sync.interface, sync.id, entry.longest, sync.group, sync.port, entry.ttl
         );
     }
     text

@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::ipvs_wire::Connections;
+use crate::kernel::ipvs_wire::{Connections, SyncEntry};
 use bascule_core::desired::{Destination, DestinationKey, SyncDaemon};
 use std::time::Duration;
 
@@ -31,25 +31,24 @@ fn dump() -> Dump {
     let v4 = ServiceKey::Address { protocol: 6, address: [10, 0, 0, 100].into(), port: 80 };
     let v6 = ServiceKey::Address { protocol: 17, address: "fd00::100".parse().expect("one"), port: 53 };
     let mark = ServiceKey::Fwmark { family: Family::V4, mark: 7 };
-    let mut dump = Dump {
-        services: vec![
-            (service(v4, None, u32::MAX), vec![destination("10.1.0.21", Method::Masquerade)]),
-            (
-                service(v6, Some(Duration::from_secs(300)), 64),
-                vec![destination("fd00::21", Method::DirectRoute)],
-            ),
-            (service(mark, None, u32::MAX), vec![]),
-        ],
-        ..Dump::default()
-    };
-    let sync = SyncDaemon {
+    let daemon = SyncDaemon {
         interface: "eth0".parse().expect("a name"),
         id: 7,
         group: [224, 0, 0, 81].into(),
         port: 8_848,
     };
-    dump.table.sync.insert(SyncRole::Backup, sync);
-    dump
+    sorted(Dump {
+        services: vec![
+            (service(mark, None, u32::MAX), vec![]),
+            (
+                service(v6, Some(Duration::from_secs(300)), 64),
+                vec![destination("fd00::21", Method::DirectRoute)],
+            ),
+            (service(v4, None, u32::MAX), vec![destination("10.1.0.21", Method::Masquerade)]),
+        ],
+        daemons: vec![SyncEntry { role: SyncRole::Backup, daemon, longest: 1_472, ttl: 1 }],
+        ..Dump::default()
+    })
 }
 
 #[test]
@@ -95,7 +94,10 @@ fn the_saved_form_is_ipvsadms_commands() {
 
 #[test]
 fn daemons_are_named_with_their_group() {
-    assert_eq!(daemons(&dump()), "backup sync daemon (mcast=eth0, syncid=7, group=224.0.0.81, port=8848)\n");
+    assert_eq!(
+        daemons(&dump()),
+        "backup sync daemon (mcast=eth0, syncid=7, maxlen=1472, group=224.0.0.81, port=8848, ttl=1)\n"
+    );
 }
 
 #[test]
