@@ -137,15 +137,13 @@ impl Supervisor {
         }
         let age = heartbeat::age(Path::new(RUN_DIR));
         let runs = self.agent.since().map(|since| now.saturating_duration_since(since));
-        let young = now.saturating_duration_since(self.started) < GRACE;
-        if young || age.is_some_and(|age| age < heartbeat::FRESH) {
+        let verdict = judge(now.saturating_duration_since(self.started), runs, age);
+        if verdict.alive {
             self.feed();
         } else {
             tracing::error!(key = "silent", "the agent gives no sign of life: the watchdog is not fed");
         }
-        // A beat from before its start is its predecessor's.
-        let hangs = |runs: Duration| runs >= SILENT && age.is_none_or(|age| age.min(runs) >= SILENT);
-        if runs.is_some_and(hangs) {
+        if verdict.hangs {
             tracing::error!("the agent hangs: it is killed");
             self.agent.signal(Signal::SIGKILL);
         }
@@ -227,6 +225,24 @@ impl Supervisor {
     }
 }
 
+/// What the agent's heartbeat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Verdict {
+    /// The watchdog may be fed.
+    alive: bool,
+    /// The process is there and does nothing.
+    hangs: bool,
+}
+
+/// Judges a heartbeat of this `age` (`None`: there never was one), when the box has been `up` and the present
+/// process has been running so long (`None`: it does not run).
+fn judge(up: Duration, runs: Option<Duration>, age: Option<Duration>) -> Verdict {
+    let alive = up < GRACE || age.is_some_and(|age| age < heartbeat::FRESH);
+    // A beat from before its start is its predecessor's.
+    let silent = |runs: Duration| age.map_or(runs, |age| age.min(runs)) >= SILENT;
+    Verdict { alive, hangs: runs.is_some_and(silent) }
+}
+
 /// What a signal means: as with other small inits, SIGTERM and Ctrl-Alt-Del restart, SIGUSR1 and 2 switch off.
 fn meaning(signal: u32) -> Option<Leave> {
     match i32::try_from(signal).ok().and_then(|number| Signal::try_from(number).ok()) {
@@ -253,4 +269,47 @@ fn consoles() -> Vec<String> {
         })
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_beating_agent_is_alive_and_one_that_stopped_is_given_up_and_killed() {
+        let day = seconds(86_400);
+        let verdict = |age| judge(day, Some(seconds(3_600)), Some(seconds(age)));
+        assert_eq!(verdict(1), Verdict { alive: true, hangs: false });
+        assert_eq!(verdict(11), Verdict { alive: false, hangs: false });
+        assert_eq!(verdict(15), Verdict { alive: false, hangs: true });
+        assert_eq!(judge(day, None, Some(seconds(15))), Verdict { alive: false, hangs: false });
+    }
+
+    #[test]
+    fn a_new_process_is_not_killed_for_its_predecessors_silence() {
+        let verdict = judge(seconds(86_400), Some(seconds(3)), Some(seconds(60)));
+        assert_eq!(verdict, Verdict { alive: false, hangs: false });
+        assert!(judge(seconds(86_400), Some(seconds(15)), Some(seconds(60))).hangs);
+        assert!(judge(seconds(86_400), Some(seconds(15)), None).hangs);
+    }
+
+    #[test]
+    fn a_box_that_starts_has_time_until_the_first_beat() {
+        assert!(judge(seconds(29), None, None).alive);
+        assert!(!judge(seconds(30), None, None).alive);
+    }
+
+    #[test]
+    fn signals_restart_or_switch_off_as_with_other_inits() {
+        let number = |signal: Signal| u32::try_from(signal as i32).unwrap();
+        assert_eq!(meaning(number(Signal::SIGTERM)), Some(Leave::Reboot));
+        assert_eq!(meaning(number(Signal::SIGINT)), Some(Leave::Reboot));
+        assert_eq!(meaning(number(Signal::SIGUSR2)), Some(Leave::Poweroff));
+        assert_eq!(meaning(number(Signal::SIGCHLD)), None);
+        assert_eq!(meaning(99_999), None);
+    }
 }

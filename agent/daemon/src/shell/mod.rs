@@ -49,6 +49,13 @@ impl Agent for AgentAt {
     }
 }
 
+/// What a prompt that waits follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follow {
+    Role,
+    Nothing,
+}
+
 /// A shell on a terminal.
 #[derive(Debug)]
 pub struct Shell<T, A> {
@@ -82,7 +89,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         self.say("Type help or ? for what can be typed.")?;
         loop {
             self.prompt = self.ask_prompt();
-            match self.read_line()? {
+            match self.read_line(Follow::Role)? {
                 Some(line) => self.execute(&line)?,
                 None => return Ok(()),
             }
@@ -112,7 +119,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
     }
 
     /// The next byte; `None` at the end of the terminal. While nothing is typed the prompt follows the truth.
-    fn next_byte(&mut self) -> io::Result<Option<u8>> {
+    fn next_byte(&mut self, follow: Follow) -> io::Result<Option<u8>> {
         loop {
             if let Some(byte) = self.pending.pop_front() {
                 return Ok(Some(byte));
@@ -124,7 +131,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                     return Ok(None);
                 }
                 self.pending.extend(&bytes[..count]);
-            } else {
+            } else if follow == Follow::Role {
                 let prompt = self.ask_prompt();
                 if prompt != self.prompt {
                     self.prompt = prompt;
@@ -135,11 +142,11 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         }
     }
 
-    /// A whole line; `None` at the end.
-    fn read_line(&mut self) -> io::Result<Option<String>> {
+    /// A whole line; `None` at the end. A question's prompt stays as it is.
+    fn read_line(&mut self, follow: Follow) -> io::Result<Option<String>> {
         self.show_prompt()?;
         loop {
-            let Some(byte) = self.next_byte()? else { return Ok(None) };
+            let Some(byte) = self.next_byte(follow)? else { return Ok(None) };
             let Some(input) = self.editor.feed(byte, &mut self.terminal)? else { continue };
             match input {
                 Input::Line => {
@@ -248,7 +255,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             return self.say("Only a console of a box can do this.");
         }
         self.prompt = format!("{question}? (y/N) ");
-        match self.read_line()?.as_deref().map(str::trim) {
+        match self.read_line(Follow::Nothing)?.as_deref().map(str::trim) {
             Some("y" | "Y" | "yes") => match kill(Pid::from_raw(1), signal) {
                 Ok(()) => self.say("The box goes down."),
                 Err(error) => self.say(&format!("init cannot be told: {error}")),

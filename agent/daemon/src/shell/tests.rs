@@ -126,3 +126,10 @@ fn a_question_mark_lists_what_can_follow_and_keeps_the_line() {
     assert!(text.contains("  status               roles,"), "{text}");
     assert!(text.ends_with("lb1> show "), "{text}");
 }
+
+#[test]
+fn a_question_stays_until_it_is_answered_whatever_the_role_does() {
+    let (text, _) =
+        session(true, &["lb1(BACKUP)", "lb1(BACKUP)", "lb1(MASTER)"], &[b"poweroff\r", b"n", b"\r"]);
+    assert!(text.contains("Switch this box off? (y/N) n\r\nNothing was done."), "{text}");
+}
