@@ -228,18 +228,15 @@ proptest! {
         }
     }
 
+    /// Over IPv4 a flipped bit could turn one reading of the checksum into the other.
     #[test]
-    fn a_flipped_bit_is_refused_or_is_not_under_the_checksum(
+    fn a_flipped_bit_over_ipv6_is_refused(
         (advert, source, addresses) in message(), position in any::<prop::sample::Index>(), bit in 0_u8..8,
     ) {
-        let bytes = advert.emit(addresses, source, ChecksumForm::PseudoHeader);
-        let mut bad = bytes.to_vec();
+        prop_assume!(Family::of(&source) == Family::V6);
+        let mut bad = advert.emit(addresses, source, ChecksumForm::PseudoHeader);
         let index = position.index(bad.len());
         bad[index] ^= 1 << bit;
-        // Without the pseudo-header is also accepted over IPv4: a single bit may turn one reading into the
-        // other only when the pseudo-header sums to a power of two.
-        if Family::of(&source) == Family::V6 {
-            prop_assert!(Packet::parse(&bad, &Envelope::multicast(source)).is_err());
-        }
+        prop_assert!(Packet::parse(&bad, &Envelope::multicast(source)).is_err());
     }
 }
