@@ -8,7 +8,8 @@ use crate::host::{self, Step};
 use crate::initramfs::{self, Contents};
 use crate::kernel::{self, Kernel};
 use crate::toolchain::{self, Profile};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use bascule_core::config::{Config, Problem};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -62,12 +63,7 @@ pub struct Slot {
 /// # Errors
 /// When a host package is missing, a build fails or an artifact is not static musl.
 pub fn command(args: Args) -> Result<()> {
-    let seed = match &args.config {
-        Some(path) => {
-            Some(fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
-        }
-        None => None,
-    };
+    let seed = args.config.as_deref().map(seed).transpose()?;
     let mut table = String::new();
     for board in args.boards {
         let slot = slot_with(board, args.profile, args.flavour, args.refresh)?;
@@ -80,6 +76,23 @@ pub fn command(args: Args) -> Result<()> {
     }
     print!("\n{table}");
     Ok(())
+}
+
+/// Reads a configuration that is to be seeded. A box would refuse a bad one, and that only after the flashing.
+fn seed(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    match Config::parse(&text, &path.display().to_string()) {
+        Ok(checked) => {
+            for warning in &checked.warnings {
+                eprintln!("{}", warning.render());
+            }
+            Ok(text)
+        }
+        Err(problems) => {
+            let list: Vec<String> = problems.iter().map(Problem::render).collect();
+            bail!("{} cannot be seeded:\n{}", path.display(), list.join("\n"))
+        }
+    }
 }
 
 /// Builds the kernel, binary and initramfs of `board`. Cached: does nothing when all is up to date.
@@ -258,6 +271,17 @@ fn report(table: &mut String, slot: &Slot, image: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bad_configuration_is_not_seeded_and_every_error_in_it_is_named() {
+        let path = std::env::temp_dir().join(format!("bascule-seed-{}.toml", std::process::id()));
+        fs::write(&path, "[system]\nhostnme = \"x\"\n").unwrap();
+        let error = seed(&path).unwrap_err().to_string();
+        assert!(error.contains("hostnme"), "{error}");
+        fs::write(&path, "[system]\nhostname = \"x\"\n").unwrap();
+        assert!(seed(&path).unwrap().contains("hostname"));
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn the_command_lines_in_board_survive_a_panic_and_close_the_serial_line() {
