@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bascule_core::config::{Config, Problem};
 use bascule_core::desired;
 use bascule_core::health::Target;
+use proptest::prelude::*;
 
 mod reference;
 
@@ -114,4 +115,80 @@ fn services_with_the_same_backend_and_check_share_one_probe() {
     let config = example("dns.toml");
     assert_eq!(config.virtual_server.len(), 2);
     assert_eq!(Target::all(&config).len(), 2, "four real servers, two backends");
+}
+
+/// Mistakes that each belong to a line of the example of a pair: what is replaced, by what, and the reason.
+const MISTAKES: [(&str, &str, &str); 12] = [
+    ("hostname = \"lb1\"", "hostname = \"l b\"", "is not a name"),
+    ("\"192.0.2.11/24\"", "\"192.0.2.11/42\"", "is not an address with prefix length"),
+    ("via = \"192.0.2.1\"", "via = 7", "integer 7 cannot stand here"),
+    ("vrid = 51", "vrid = 0", "virtual router id 0 is out of range"),
+    ("priority = 150", "priority = 256", "priority 256 is out of range"),
+    ("preempt-delay", "preemt-delay", "unknown key \"preemt-delay\""),
+    ("\"192.0.2.100/24\",", "\"192.0.2.300/24\",", "\"192.0.2.300/24\" is not an address"),
+    ("id = 51\n\n", "id = 1000\n\n", "integer 1000 is out of range"),
+    ("port = 80", "port = 0", "port 0 cannot carry a service"),
+    ("fall = 3", "fall = \"3\"", "string \"3\" cannot stand here"),
+    ("weight = 2", "wait = 2", "unknown key \"wait\""),
+    ("10.1.0.22:80", "10.1.0.22:x", "is not an address and port"),
+];
+
+proptest! {
+    #[test]
+    fn any_set_of_mistakes_is_found_at_once_and_nothing_else_is_refused(
+        chosen in prop::collection::btree_set(0..MISTAKES.len(), 1..=MISTAKES.len())
+    ) {
+        let mut text = read(&root().join("config/examples/pair-lb1.toml"));
+        for mistake in &chosen {
+            let (good, bad, _) = MISTAKES[*mistake];
+            prop_assert!(text.contains(good), "{good}");
+            text = text.replacen(good, bad, 1);
+        }
+        let problems = Config::parse(&text, "lb1.toml").expect_err("it is refused");
+        for mistake in &chosen {
+            let (_, _, reason) = MISTAKES[*mistake];
+            prop_assert!(problems.iter().any(|problem| problem.reason.contains(reason)), "{reason}");
+        }
+        prop_assert_eq!(problems.len(), chosen.len(), "{:#?}", problems);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_or_read_but_never_panics(
+        start in any::<prop::sample::Index>(),
+        length in 0usize..40,
+        put in "[\\x00-\\x7f\u{e4}\u{1f600}]{0,12}",
+        name in prop::sample::select(vec!["pair-lb1.toml", "ipv6.toml", "nat-two-networks.toml"]),
+    ) {
+        let text = read(&root().join("config/examples").join(name));
+        let start = start.index(text.len());
+        let end = (start + length).min(text.len());
+        let damaged = format!("{}{put}{}", &text[..start], &text[end..]);
+        let problems = match Config::parse(&damaged, name) {
+            Ok(checked) => checked.warnings,
+            Err(problems) => {
+                prop_assert!(!problems.is_empty());
+                problems
+            }
+        };
+        let lines = damaged.lines().count().max(1);
+        for problem in problems {
+            prop_assert!((1..=lines + 1).contains(&problem.line), "{problem}");
+            let rendered = problem.render();
+            prop_assert!(rendered.lines().count() >= 4, "{rendered}");
+            prop_assert!(rendered.lines().skip(2).take(3).all(|line| line.is_ascii()), "{rendered}");
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
+    let deep = [
+        format!("a = {}", "[".repeat(100_000)),
+        format!("{}b = 1", "a.".repeat(100_000)),
+        format!("[{}b]", "a.".repeat(100_000)),
+        "a = {a=".repeat(50_000),
+    ];
+    for text in deep {
+        assert!(Config::parse(&text, "f").is_err());
+    }
 }

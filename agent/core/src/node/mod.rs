@@ -5,7 +5,8 @@
 
 mod picture;
 
-use std::collections::BTreeSet;
+use core::time::Duration;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ use crate::net::Name;
 use crate::notice::Notice;
 use crate::router::Roles;
 use crate::time::Instant;
+
+/// After a change of health is carried out, later ones wait this long to be carried out together: when a whole
+/// farm dies at once, the table is computed a few times and not once per server.
+const PACE: Duration = Duration::from_millis(20);
 
 /// What happens to the box.
 #[derive(Clone, Debug)]
@@ -69,6 +74,12 @@ pub struct Node {
     refused: Option<String>,
     roles: Roles,
     monitor: Monitor,
+    /// The services that use each target.
+    users: HashMap<Target, Vec<Name>>,
+    /// When health that has changed is carried out.
+    due: Option<Instant>,
+    /// When it was carried out last.
+    paced: Option<Instant>,
     /// Services without a real server that takes connections.
     starved: BTreeSet<Name>,
     addressing: Option<Addressing>,
@@ -94,7 +105,7 @@ impl Node {
     /// When `handle` wants to be called with `Event::Timer`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.monitor.deadline()
+        self.monitor.deadline().into_iter().chain(self.due).min()
     }
 
     /// Takes one event and tells what to do.
@@ -112,21 +123,28 @@ impl Node {
             }
             Event::Probed(outcome) => {
                 if let Some(change) = self.monitor.outcome(now, outcome) {
-                    self.want_ipvs(&mut effects);
                     self.tell_server(change, &mut effects);
-                    self.tell_services(&mut effects);
-                    self.save(&mut effects);
+                    let earliest = self.paced.map_or(now, |paced| paced + PACE);
+                    self.due = Some(self.due.unwrap_or(earliest.max(now)));
                 }
             }
             Event::ProberRestarted => self.monitor.prober_restarted(now),
             Event::Timer => {}
+        }
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            self.paced = Some(now);
+            self.want_ipvs(&mut effects);
+            self.tell_services(&mut effects);
+            self.save(&mut effects);
         }
         effects.extend(self.monitor.poll(now).into_iter().map(Effect::Probe));
         effects
     }
 
     fn configure(&mut self, now: Instant, config: Arc<Config>, source: String, effects: &mut Vec<Effect>) {
-        self.monitor.configure(now, Target::all(&config));
+        self.users = users(&config);
+        self.monitor.configure(now, self.users.keys().cloned().collect());
         let routers = desired::routers(&config);
         self.config = Some(config);
         self.refused = None;
@@ -166,19 +184,7 @@ impl Node {
     }
 
     fn tell_server(&self, change: Change, effects: &mut Vec<Effect>) {
-        let Some(config) = &self.config else { return };
-        let uses = |server: &crate::config::model::VirtualServer| {
-            server
-                .real_server
-                .keys()
-                .any(|endpoint| Target::of(server, endpoint).as_ref() == Some(&change.target))
-        };
-        let services: Vec<Name> = config
-            .virtual_server
-            .iter()
-            .filter(|(_, server)| uses(server))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let services = self.users.get(&change.target).cloned().unwrap_or_default();
         let server = change.target.address;
         effects.push(Effect::Tell(match change.down {
             None => Notice::ServerUp { server, services },
@@ -222,6 +228,16 @@ impl Node {
             effects.push(Effect::Save(snapshot));
         }
     }
+}
+
+fn users(config: &Config) -> HashMap<Target, Vec<Name>> {
+    let mut users: HashMap<Target, Vec<Name>> = HashMap::new();
+    for (name, server) in &config.virtual_server {
+        for target in server.real_server.keys().filter_map(|endpoint| Target::of(server, endpoint)) {
+            users.entry(target).or_default().push(name.clone());
+        }
+    }
+    users
 }
 
 #[cfg(test)]

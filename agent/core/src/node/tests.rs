@@ -212,6 +212,47 @@ fn the_picture_joins_what_is_wanted_with_what_the_kernel_has() {
     assert!(!node.status(at(6_000), &around).services[0].in_kernel);
 }
 
+/// A service with `count` real servers, all up.
+fn large(count: u16) -> Node {
+    let servers: String =
+        (0..count).map(|n| format!("real-server.\"10.{}.{}.1:80\" = {{}}\n", n / 250, n % 250)).collect();
+    let text = format!(
+        "[virtual-server.web]\naddress = \"192.0.2.100\"\nport = 80\ncheck = {{ kind = \"tcp\", fall = 1 }}\n{servers}"
+    );
+    let mut node = Node::default();
+    node.handle(at(0), Event::Config(Arc::new(toml::from_str(&text).expect("good")), "large".into()));
+    run(&mut node, at(2_100), |_| true);
+    node
+}
+
+#[test]
+fn a_whole_farm_that_dies_at_once_is_a_few_changes_and_not_one_per_server() {
+    let mut node = large(500);
+    let effects = run(&mut node, at(4_500), |_| false);
+    let tables = tables(&effects);
+    assert_eq!(tables.last().map(Vec::len), Some(0), "all are out in the end");
+    assert!(tables.len() <= 110, "{} tables in 2.4 s", tables.len());
+    let downs = told(&effects).iter().filter(|text| text.contains("is down")).count();
+    assert_eq!(downs, 500, "and each is told");
+    assert_eq!(node.due, None);
+}
+
+#[test]
+fn the_first_change_is_carried_out_at_once_and_the_next_within_the_pace() {
+    let mut node = large(2);
+    let flying: Vec<Probe> =
+        [10_000, 10_010].into_iter().flat_map(|ms| probes(&node.handle(at(ms), Event::Timer))).collect();
+    assert_eq!(flying.len(), 2);
+    let now = at(10_100);
+    let effects = node.handle(now, outcome(flying[0].id, false));
+    assert_eq!(tables(&effects), [["10.0.1.1"]]);
+    let effects = node.handle(now + Duration::from_millis(5), outcome(flying[1].id, false));
+    assert_eq!(tables(&effects), Vec::<Vec<String>>::new());
+    assert_eq!(node.deadline(), Some(now + PACE));
+    let effects = node.handle(now + PACE, Event::Timer);
+    assert_eq!(tables(&effects), [Vec::<String>::new()]);
+}
+
 #[test]
 fn a_node_without_configuration_does_nothing() {
     let mut node = Node::default();
