@@ -2,7 +2,8 @@
 //!
 //! No lock is waited for, no disk, log or netlink touched. The receive queues are drained before a timer fires,
 //! at most `BURST` packets a turn: a flood cannot stop our adverts, and packets that waited while we were
-//! late are seen before we act as if they had not come.
+//! late are seen before we act as if they had not come. After a full turn the thread pauses, so that a flood
+//! cannot keep a processor from everything else either.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const BURST: usize = 64;
 const HEARTBEAT_MILLIS: u16 = 1_000;
 /// The router's counters are published at most this often.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
-/// When a slot was busy, the thread comes back after this time.
+/// When a slot was busy or a turn was full, the thread comes back after this time.
 const BUSY: Duration = Duration::from_millis(1);
 
 /// Everything the thread owns.
@@ -43,6 +44,8 @@ pub struct RealTime {
     roles: Option<Roles>,
     /// An input or output slot was busy.
     busy: bool,
+    /// The last turn took as many packets as a turn may.
+    full: bool,
     /// Shortest interval between own adverts: a deadline met later than this is missed.
     shortest: Duration,
     /// The socket to begin with, so that a flood on one cannot starve the others.
@@ -80,6 +83,7 @@ impl RealTime {
             timer,
             roles: None,
             busy: false,
+            full: false,
             shortest: Duration::MAX,
             first: 0,
             counted: Instant::ZERO,
@@ -121,6 +125,11 @@ impl RealTime {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        if self.full {
+            let now = monotonic();
+            std::thread::sleep(deadline.map_or(BUSY, |at| at.since(now).min(BUSY)));
+            return;
+        }
         // A timer that cannot be set is made good by the heartbeat's timeout.
         let _ = match deadline {
             Some(at) => self.timer.set(
@@ -161,6 +170,7 @@ impl RealTime {
                 }
             }
         }
+        self.full = left == 0;
         heard
     }
 
