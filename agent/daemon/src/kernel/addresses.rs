@@ -63,6 +63,8 @@ pub struct Inputs {
     pub config: watch::Receiver<Arc<Config>>,
     /// The latest roles.
     pub roles: watch::Receiver<Roles>,
+    /// While it is true, new roles are not carried out.
+    pub hold: watch::Receiver<bool>,
     /// Addresses to announce once more.
     pub announcements: mpsc::UnboundedReceiver<(IfName, IpAddr)>,
     /// Where the findings go.
@@ -89,7 +91,7 @@ pub async fn run(mut inputs: Inputs) -> io::Result<()> {
     let mut worker = Worker::new(handle, Announcer::open()?);
     let mut cause = Cause::Wanted;
     loop {
-        if cause == Cause::Wanted {
+        if cause == Cause::Wanted && !*inputs.hold.borrow_and_update() {
             worker.want(
                 Arc::clone(&inputs.config.borrow_and_update()),
                 inputs.roles.borrow_and_update().clone(),
@@ -100,12 +102,13 @@ pub async fn run(mut inputs: Inputs) -> io::Result<()> {
         cause = loop {
             tokio::select! {
                 biased;
-                changed = inputs.roles.changed() => {
+                changed = inputs.roles.changed(), if !*inputs.hold.borrow() => {
                     if changed.is_ok() { break Cause::Wanted } else { return Ok(()) }
                 }
                 changed = inputs.config.changed() => {
                     if changed.is_ok() { break Cause::Wanted } else { return Ok(()) }
                 }
+                Ok(()) = inputs.hold.changed() => break Cause::Wanted,
                 () = sleep_until(worker.repeats.next()) => worker.repeat(),
                 Some((interface, address)) = inputs.announcements.recv() => worker.announce(&interface, address),
                 event = events.next() => {

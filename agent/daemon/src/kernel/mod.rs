@@ -43,6 +43,7 @@ pub enum KernelError {
 #[derive(Debug)]
 pub struct KernelHandle {
     config: watch::Sender<Arc<Config>>,
+    hold: watch::Sender<bool>,
     addresses: watch::Receiver<AddressesFound>,
     wanted: Arc<Wanted>,
     ipvs: watch::Receiver<Arc<IpvsFound>>,
@@ -62,10 +63,17 @@ pub fn start(
 ) -> Result<KernelHandle, KernelError> {
     let settings = sysctl::write_all(sysctl::BOX);
     let (config, config_receiver) = watch::channel(config);
+    let (hold, hold_receiver) = watch::channel(false);
     let (found_sender, addresses) = watch::channel(AddressesFound::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let failed = found_sender.clone();
-    let inputs = addresses::Inputs { config: config_receiver, roles, announcements, found: found_sender };
+    let inputs = addresses::Inputs {
+        config: config_receiver,
+        roles,
+        hold: hold_receiver,
+        announcements,
+        found: found_sender,
+    };
     Builder::new().name("addresses".into()).stack_size(STACK).spawn(move || {
         // Not permitted here is not permitted for VRRP, and told there.
         let _ = sys::set_fifo(TAKEOVER_PRIORITY);
@@ -80,13 +88,19 @@ pub fn start(
         .name("ipvs".into())
         .stack_size(STACK)
         .spawn(move || ipvs::run(&latest, &ipvs_sender, poll))?;
-    Ok(KernelHandle { config, addresses, wanted, ipvs, settings })
+    Ok(KernelHandle { config, hold, addresses, wanted, ipvs, settings })
 }
 
 impl KernelHandle {
     /// Replaces the configuration that addresses and routes follow.
     pub fn configure(&self, config: Arc<Config>) {
         self.config.send_replace(config);
+    }
+
+    /// Keeps the addresses as they are whatever the roles become, until told otherwise. For an orderly end: who
+    /// leaves answers until another has taken over.
+    pub fn hold(&self, hold: bool) {
+        self.hold.send_replace(hold);
     }
 
     /// Replaces the wanted IPVS table; the newest counts.
