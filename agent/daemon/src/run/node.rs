@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bascule_core::node::{Effect, Event, Node, Snapshot};
 use bascule_core::notice::{Notice, Severity};
+use bascule_core::router::{Role, Roles};
 use bascule_core::status::{Connections, KernelView, Reply, Request, Status, Surroundings};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,8 @@ const REAL_TIME_SILENT: Duration = Duration::from_secs(4);
 const SAVE: Duration = Duration::from_millis(50);
 /// Longest wait for the addresses to go at an orderly end.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Longest wait for another box to take over at an orderly end.
+const HANDOVER_MAX: Duration = Duration::from_secs(1);
 /// Longest answer to `show log`, in lines.
 const LOG_MAX: usize = 2_000;
 
@@ -273,20 +276,31 @@ impl Agent {
         }
     }
 
-    /// The orderly end: every Master sends priority 0, then the virtual addresses go. The box's own addresses and
-    /// the IPVS table stay: clients that have not heard of the new Master yet are still served, and a later start
-    /// finds what it wants.
+    /// The orderly end: every Master sends priority 0, and once the other box has taken over the virtual addresses
+    /// go. The box's own addresses and the IPVS table stay: clients that have not heard of the new Master yet are
+    /// still served, and a later start finds what it wants.
     async fn leave(self) {
         tracing::info!("the agent leaves: priority 0, then its virtual addresses go");
         let roles = self.vrrp.roles();
+        let handover = handover(&roles.borrow());
+        self.kernel.hold(true);
         if !self.vrrp.shutdown() {
             tracing::error!("the VRRP thread does not answer: no priority 0 was sent");
         }
+        tokio::time::sleep(handover).await;
+        self.kernel.hold(false);
         let last = roles.borrow().clone();
         if !self.kernel.settle(&last, SETTLE).await {
             tracing::warn!("virtual addresses may have stayed");
         }
     }
+}
+
+/// How long after priority 0 another box has taken over: a Backup waits its skew, less than one interval
+/// (RFC 9568 section 6.1). Without a Master role there is nothing to wait for.
+fn handover(roles: &Roles) -> Duration {
+    let masters = roles.routers.values().filter(|router| router.role == Role::Master);
+    masters.map(|router| router.interval).max().unwrap_or_default().min(HANDOVER_MAX)
 }
 
 async fn sleep_until(at: Option<bascule_core::time::Instant>) {
@@ -307,5 +321,33 @@ fn tell(notice: &Notice) {
         Severity::Error => tracing::error!(key, "{notice}"),
         Severity::Warning => tracing::warn!(key, "{notice}"),
         Severity::Notice | Severity::Info => tracing::info!(key, "{notice}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bascule_core::router::RouterStatus;
+
+    fn roles(routers: &[(Role, u64)]) -> Roles {
+        let status = |(role, millis): &(Role, u64)| RouterStatus {
+            role: role.clone(),
+            since: bascule_core::time::Instant::ZERO,
+            master: None,
+            master_priority: None,
+            priority: 100,
+            interval: Duration::from_millis(*millis),
+        };
+        let named = routers.iter().enumerate();
+        Roles { routers: named.map(|(i, r)| (format!("v{i}").parse().unwrap(), status(r))).collect() }
+    }
+
+    #[test]
+    fn who_leaves_waits_one_interval_of_its_slowest_master_role_and_a_second_at_most() {
+        let fault = Role::Fault("no link".to_owned());
+        assert_eq!(handover(&roles(&[(Role::Backup, 1_000), (fault, 1_000)])), Duration::ZERO);
+        let mixed = roles(&[(Role::Master, 10), (Role::Master, 100), (Role::Backup, 1_000)]);
+        assert_eq!(handover(&mixed), Duration::from_millis(100));
+        assert_eq!(handover(&roles(&[(Role::Master, 40_950)])), HANDOVER_MAX);
     }
 }
