@@ -63,6 +63,7 @@ pub struct Stage {
     pub segment: Segment,
     /// The virtual address.
     pub address: IpAddr,
+    preempt: bool,
 }
 
 impl Stage {
@@ -84,7 +85,16 @@ impl Stage {
             "one segment: {} and {} (disk images), a client, {} real servers; virtual address {ADDRESS}",
             boxes[0].name, boxes[1].name, plan.servers
         ));
-        Ok(Self { boxes, sniffer, server_names, servers, client, segment, address: ADDRESS.into() })
+        Ok(Self {
+            boxes,
+            sniffer,
+            server_names,
+            servers,
+            client,
+            segment,
+            address: ADDRESS.into(),
+            preempt: plan.preempt,
+        })
     }
 
     /// Where the service is.
@@ -93,8 +103,8 @@ impl Stage {
         SocketAddr::new(self.address, PORT)
     }
 
-    /// Switches both boxes on and waits until the first holds the address, all real servers answer through it and
-    /// the second is there.
+    /// Switches both boxes on and waits until both are there, the address is where it will stay (with preemption: on
+    /// the first), and all real servers answer through it.
     ///
     /// # Errors
     /// They do not get there in time; the consoles' last lines are in the error.
@@ -105,18 +115,18 @@ impl Stage {
             self.power_on(index)?;
         }
         let mut missing = self.server_names.clone();
-        let mut second = false;
-        while !(second && missing.is_empty()) {
+        let mut absent = vec![0, 1];
+        while !(absent.is_empty() && missing.is_empty()) {
             if since.elapsed() > BOOT {
                 let consoles: Vec<String> = self.boxes.iter().map(Unit::console_tail).collect();
-                let what =
-                    format!("real servers that did not answer: {missing:?}, second box there: {second}");
+                let what = format!("real servers that did not answer: {missing:?}");
                 bail!("no service after {} s; {what}\n{}", BOOT.as_secs(), consoles.join("\n"));
             }
             step.tick();
             thread::sleep(Duration::from_millis(200));
-            second = second || self.reachable(self.boxes[1].own)?;
-            if self.active() == Some(0) {
+            let there = |index: usize| self.reachable(self.boxes[index].own);
+            absent.retain(|index| !there(*index).unwrap_or(false));
+            if self.active().is_some_and(|active| active == 0 || !self.preempt) {
                 let target = self.target();
                 let end = Instant::now() + Duration::from_secs(1);
                 if let Ok(server) = self.client.netns.enter(|| ask(target, end))? {
@@ -124,9 +134,10 @@ impl Stage {
                 }
             }
         }
+        let active = self.active().unwrap_or(0);
         step.say(format!(
             "{} is master and balances over {}",
-            self.boxes[0].name,
+            self.boxes[active].name,
             self.server_names.join(", ")
         ));
         step.done();
