@@ -25,6 +25,8 @@ const LOW: u8 = 100;
 const MASTER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const BACKUP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 const VIRTUAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+/// Answers around an outage that are looked at.
+const CALM: Duration = Duration::from_millis(50);
 /// A run that was disturbed before its cut is made again, at most so often.
 const TRIES: u32 = 3;
 
@@ -175,11 +177,12 @@ fn once(program: Program, binary: &Path, advert: Duration, phase: Duration) -> R
     let settled = settle(&sniffer, &ping, advert);
     settled.with_context(|| format!("master:\n{}\nbackup:\n{}", high.tail(), low.tail()))?;
 
+    let cable = segment.grip(&master.port)?;
     let last = next_advert(&sniffer, advert)?;
     thread::sleep((last + phase).saturating_duration_since(Instant::now()));
     let quiet = sniffer.first(last, |seen| advert_of(seen.what) == Some(BACKUP)).is_none();
     let cut = Instant::now();
-    segment.unplug(&master.port)?;
+    cable.pull()?;
     high.kill()?;
     if !quiet {
         return Ok(None);
@@ -192,22 +195,20 @@ fn once(program: Program, binary: &Path, advert: Duration, phase: Duration) -> R
             None => thread::sleep(Duration::from_millis(5)),
         }
     };
-    let answered = loop {
-        // The advert comes first; the last answers of the old master lie before the cut is complete.
-        match ping.answered_after(taken) {
-            Some(at) => break at,
-            None if Instant::now() > limit => {
-                bail!("the address does not answer after the takeover\n{}", low.tail())
-            }
-            None => thread::sleep(Duration::from_millis(5)),
+    while !ping.alive(CALM) || taken.elapsed() < CALM {
+        if Instant::now() > limit {
+            bail!("the address does not answer after the takeover\n{}", low.tail());
         }
-    };
-    let before = ping.answered_before(taken).context("the address never answered")?;
+        thread::sleep(Duration::from_millis(5));
+    }
+    let since = cut.checked_sub(CALM).context("no time before the cut")?;
+    let (before, answered) = ping.longest_gap(since).context("the address never answered")?;
     let last = last_advert(&sniffer, taken).context("no advert of the master")?;
+    let phase = cut.saturating_duration_since(last);
     Ok(Some(Run {
         outage_ms: ms(answered - before),
         after_advert_ms: ms(answered - last),
-        phase_ms: ms(cut.saturating_duration_since(last)),
+        phase_ms: ms(phase),
     }))
 }
 
@@ -278,8 +279,9 @@ fn print(results: &Results) {
     println!("{processors} x {processor}, Linux {kernel}, load {load}; {}", results.versions.join("; "));
     print_ratios(&results.series);
     println!(
-        "\n{:>7} {:11} {:>5} {:>9} {:>9}   {:>9} {:>9} {:>9}",
-        "", "", "", "outage", "", "from last", "advert", ""
+        "
+{:26}{:^19}   {:^29}",
+        "", "outage", "from the last advert"
     );
     println!(
         "{:>7} {:11} {:>5} {:>9} {:>9}   {:>9} {:>9} {:>9}",

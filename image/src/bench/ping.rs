@@ -58,16 +58,14 @@ impl Ping {
         self.first_answered(|at| since.is_some_and(|since| at > since)).is_some()
     }
 
-    /// When the first answered probe after `moment` was sent.
-    pub(super) fn answered_after(&self, moment: Instant) -> Option<Instant> {
-        self.first_answered(|at| at > moment)
-    }
-
-    /// When the last answered probe before `moment` was sent.
-    pub(super) fn answered_before(&self, moment: Instant) -> Option<Instant> {
+    /// The longest time between two answered probes that were sent at or after `since`: when the one was sent and
+    /// when the other.
+    pub(super) fn longest_gap(&self, since: Instant) -> Option<(Instant, Instant)> {
         let times = lock(&self.times);
-        let pairs = times.sent.iter().zip(&times.answered).rev();
-        pairs.filter(|(at, answered)| **answered && **at <= moment).map(|(at, _)| *at).next()
+        let pairs = times.sent.iter().zip(&times.answered);
+        let answered: Vec<Instant> =
+            pairs.filter(|(at, answered)| **answered && **at >= since).map(|(at, _)| *at).collect();
+        answered.windows(2).map(|pair| (pair[0], pair[1])).max_by_key(|(from, until)| *until - *from)
     }
 
     fn first_answered(&self, wanted: impl Fn(Instant) -> bool) -> Option<Instant> {

@@ -109,12 +109,12 @@ impl Router {
 
     /// SIGKILL to all its processes.
     pub(super) fn kill(&mut self) -> Result<()> {
-        // The parent first, or it would start another child.
-        self.process.kill()?;
+        // The child first: when its parent dies it would say good-bye on the network, which a power cut does not.
         let pid = self.child.as_ref().and_then(|path| fs::read_to_string(path).ok());
         if let Some(pid) = pid.and_then(|text| text.trim().parse().ok()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+        self.process.kill()?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ mod segment;
 pub mod sniff;
 
 pub use process::Process;
-pub use segment::{Host, Mac, Segment, Tap};
+pub use segment::{Grip, Host, Mac, Segment, Tap};
 
 use std::fs::{self, File};
 use std::path::Path;

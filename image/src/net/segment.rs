@@ -1,8 +1,10 @@
 //! One Ethernet segment: a bridge in a namespace, with ports for hosts (veth) and machines (tap).
 
 use std::fmt;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Netns, run};
 
@@ -44,6 +46,39 @@ pub struct Host {
     pub netns: Netns,
     /// Name of the port on the segment.
     pub port: String,
+}
+
+/// A hand on the cable of a port, see [`Segment::grip`].
+#[derive(Debug)]
+pub struct Grip {
+    shell: Child,
+    go: ChildStdin,
+    said: BufReader<ChildStdout>,
+}
+
+impl Grip {
+    /// Pulls the cable; it is out when this returns.
+    ///
+    /// # Errors
+    /// The port is gone.
+    pub fn pull(mut self) -> Result<()> {
+        self.go.write_all(b"\n")?;
+        self.hear("done")
+    }
+
+    fn hear(&mut self, word: &str) -> Result<()> {
+        let mut line = String::new();
+        self.said.read_line(&mut line)?;
+        ensure!(line.trim() == word, "the shell at a port said {line:?} instead of {word:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
 }
 
 /// An Ethernet switch: a bridge that floods multicast and forwards from the first moment.
@@ -116,6 +151,23 @@ impl Segment {
     /// No such port.
     pub fn unplug(&self, port: &str) -> Result<()> {
         self.netns.ip(&format!("link set dev {port} down"))
+    }
+
+    /// Makes ready to pull the cable of a port at a moment of one's choice, exact to a fraction of a millisecond.
+    ///
+    /// # Errors
+    /// The waiting shell cannot be started.
+    pub fn grip(&self, port: &str) -> Result<Grip> {
+        let script = r#"file=/sys/class/net/$0/flags; read flags <$file; echo ready; read go; echo $((flags & ~1)) >$file; echo done"#;
+        let mut command = self.netns.command("sh");
+        command.args(["-c", script, port]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = command.spawn().context("cannot start sh")?;
+        let (Some(go), Some(said)) = (shell.stdin.take(), shell.stdout.take()) else {
+            bail!("sh has no pipes")
+        };
+        let mut grip = Grip { shell, go, said: BufReader::new(said) };
+        grip.hear("ready")?;
+        Ok(grip)
     }
 
     /// Plugs the cable in again.

@@ -8,13 +8,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, RecvMsg, SockFlag, SockProtocol, SockType, recvmsg,
+    setsockopt, socket, sockopt,
 };
-use nix::sys::time::{TimeVal, TimeValLike};
+use nix::sys::time::{TimeSpec, TimeVal, TimeValLike};
 
 use super::{Mac, Netns};
 
@@ -39,7 +40,7 @@ pub enum What {
 /// A frame of interest.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
-    /// When it was read from the socket.
+    /// When it came in, by the kernel's stamp.
     pub at: Instant,
     /// Ethernet source.
     pub mac: Mac,
@@ -64,6 +65,7 @@ impl Sniffer {
         let open =
             || socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll);
         let socket = netns.enter(open)?.context("cannot open a packet socket")?;
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(100))?;
         let sightings = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -139,19 +141,32 @@ impl Drop for Sniffer {
 
 fn listen(socket: &OwnedFd, kept: &Mutex<Vec<Sighting>>, stop: &AtomicBool) {
     let mut buffer = [0u8; 2048];
+    let mut control = nix::cmsg_space!(TimeSpec);
     while !stop.load(Ordering::Relaxed) {
         let mut parts = [IoSliceMut::new(&mut buffer)];
-        let length = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty()) {
-            Ok(message) => message.bytes,
+        let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty());
+        let (length, at) = match received {
+            Ok(message) => (message.bytes, arrival(&message)),
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => continue,
             Err(_) => return,
         };
-        let at = Instant::now();
         if let Some((mac, what)) = buffer.get(..length).and_then(read_frame) {
             let Ok(mut kept) = kept.lock() else { return };
             kept.push(Sighting { at, mac, what });
         }
     }
+}
+
+/// The kernel's stamp on our own clock. On a busy machine this thread may read a frame long after it came.
+fn arrival(message: &RecvMsg<'_, '_, ()>) -> Instant {
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    let mut controls = message.cmsgs().into_iter().flatten();
+    let stamp = controls.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+        _ => None,
+    });
+    let age = stamp.and_then(|stamp| clock.duration_since(UNIX_EPOCH + stamp).ok());
+    age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
 fn read_frame(frame: &[u8]) -> Option<(Mac, What)> {
