@@ -104,33 +104,34 @@ fn padding(len: usize) -> usize {
     (4 - len % 4) % 4
 }
 
+/// Reads an archive back: (name, mode, device, data), as the kernel's `init/initramfs.c` does.
+#[cfg(test)]
+pub(crate) fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+    let total = bytes.len();
+    let mut entries = Vec::new();
+    loop {
+        assert_eq!(&bytes[..6], b"070701");
+        assert_eq!((total - bytes.len()) % 4, 0, "headers are aligned");
+        let field = |i: usize| {
+            let text = std::str::from_utf8(&bytes[6 + 8 * i..14 + 8 * i]).unwrap();
+            u32::from_str_radix(text, 16).unwrap()
+        };
+        let (mode, size, name_size) = (field(1), field(6) as usize, field(11) as usize);
+        let device = (field(9), field(10));
+        let name = String::from_utf8(bytes[110..110 + name_size - 1].to_vec()).unwrap();
+        assert_eq!(bytes[110 + name_size - 1], 0);
+        let data = (110 + name_size).next_multiple_of(4);
+        if name == "TRAILER!!!" {
+            return entries;
+        }
+        entries.push((name, mode, device, bytes[data..data + size].to_vec()));
+        bytes = &bytes[(data + size).next_multiple_of(4)..];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Reads an archive back: (name, mode, device, data), as the kernel's `init/initramfs.c` does.
-    fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
-        let total = bytes.len();
-        let mut entries = Vec::new();
-        loop {
-            assert_eq!(&bytes[..6], b"070701");
-            assert_eq!((total - bytes.len()) % 4, 0, "headers are aligned");
-            let field = |i: usize| {
-                let text = std::str::from_utf8(&bytes[6 + 8 * i..14 + 8 * i]).unwrap();
-                u32::from_str_radix(text, 16).unwrap()
-            };
-            let (mode, size, name_size) = (field(1), field(6) as usize, field(11) as usize);
-            let device = (field(9), field(10));
-            let name = String::from_utf8(bytes[110..110 + name_size - 1].to_vec()).unwrap();
-            assert_eq!(bytes[110 + name_size - 1], 0);
-            let data = (110 + name_size).next_multiple_of(4);
-            if name == "TRAILER!!!" {
-                return entries;
-            }
-            entries.push((name, mode, device, bytes[data..data + size].to_vec()));
-            bytes = &bytes[(data + size).next_multiple_of(4)..];
-        }
-    }
 
     fn written(archive: &Archive) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -157,6 +157,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_root_holds_these_paths_and_no_others_and_nothing_runs_with_anothers_rights() {
+        let own = std::env::current_exe().unwrap();
+        let contents = Contents { binary: &own, factory: Some(&own), release: "version=1\n", mtime: 1 };
+        let mut bytes = Vec::new();
+        root(&contents).unwrap().write(&mut bytes).unwrap();
+        let entries = crate::cpio::read(&bytes);
+        let found: Vec<(&str, u32)> = entries.iter().map(|entry| (entry.0.as_str(), entry.1)).collect();
+        assert_eq!(
+            found,
+            [
+                ("data", 0o040_755),
+                ("dev", 0o040_755),
+                ("dev/console", 0o020_600),
+                ("dev/kmsg", 0o020_600),
+                ("dev/null", 0o020_666),
+                ("etc", 0o040_755),
+                ("etc/bascule", 0o040_755),
+                ("etc/bascule/factory.toml", 0o100_644),
+                ("etc/bascule/release", 0o100_644),
+                ("etc/group", 0o100_644),
+                ("etc/passwd", 0o100_644),
+                ("init", 0o100_755),
+                ("proc", 0o040_755),
+                ("root", 0o040_700),
+                ("run", 0o040_755),
+                ("sbin", 0o040_755),
+                ("sbin/bascule", 0o120_777),
+                ("sys", 0o040_755),
+                ("tmp", 0o041_777),
+            ]
+        );
+        assert!(found.iter().all(|(_, mode)| mode & 0o6000 == 0), "nothing is setuid");
+    }
+
+    #[test]
     fn ldd_gives_the_libraries_and_the_loader() {
         let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibnl-3.so.200 => /lib/x86_64-linux-gnu/libnl-3.so.200 (0x7f)\n\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
         let found: Vec<PathBuf> = parse_ldd(text).unwrap().into_iter().collect();
