@@ -1,7 +1,7 @@
 //! The prober process: runs each probe it is told to, at once, and answers with its outcome.
 //!
 //! It starts as root only to give everything away: user and groups of nobody, no capabilities, no new
-//! privileges, no files to write, no processes to start. It ends when the agent does.
+//! privileges, no files to write, no processes to start, few system calls. It ends when the agent does.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{self, Failure};
+use super::seccomp;
 
 /// nobody and nogroup.
 const NOBODY: u32 = 65_534;
@@ -34,10 +35,11 @@ const OUTCOMES: usize = 4_096;
 /// When privileges cannot be dropped or standard input is not a socket.
 pub fn run() -> io::Result<()> {
     let _ = prctl::set_name(c"prober");
-    drop_privileges()?;
     let stream = BlockingStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The runtime has made its own sockets by now; from here on there are only probes.
+    drop_privileges()?;
     runtime.block_on(async { serve(UnixStream::from_std(stream)?).await })
 }
 
@@ -61,6 +63,10 @@ fn drop_privileges() -> io::Result<()> {
     }
     prctl::set_no_new_privs()?;
     setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
+    // A kernel without filters leaves a process that has no privileges all the same.
+    if let Err(error) = seccomp::confine() {
+        eprintln!("prober: {error}");
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod child;
 pub mod parent;
 
 mod connect;
+mod seccomp;
 
 /// Longest frame in bytes, either way: room for kinds of probes that carry a request and its expected answer.
 const FRAME_MAX: usize = 64 << 10;
