@@ -122,7 +122,8 @@ fn write_lines(target: Target, work: &Receiver<Work>) {
 fn write_line(kmsg: Option<&mut std::fs::File>, severity: u8, text: &str) {
     // A log that cannot be written has no place to say so.
     let _ = match kmsg {
-        Some(kmsg) => kmsg.write_all(format!("<{}>{text}", 3 * 8 + severity).as_bytes()),
+        // Without the end of the line the kernel waits for more and shows the record to nobody.
+        Some(kmsg) => kmsg.write_all(format!("<{}>{text}\n", 3 * 8 + severity).as_bytes()),
         None => std::io::stderr().write_all(format!("{}: {text}\n", word(severity)).as_bytes()),
     };
 }
