@@ -33,43 +33,66 @@ forward = "dr"
 real-server."192.0.2.21:80" = {}
 "#;
 
-/// A mistake in the good file: what is replaced by what, and the line that must be told.
-const MISTAKES: [(&str, &str, &str); 6] = [
-    (
-        "priority = 150",
-        "prioity = 150",
-        "6:1: vrrp.web.prioity: unknown key \"prioity\" (did you mean priority?)",
-    ),
-    (
-        "priority = 150",
-        "priority = 255",
-        "6:12: vrrp.web.priority: priority 255 is for the owner of 192.0.2.100, and eth0 does not have it (use 1 to \
-         254, or list 192.0.2.100 in interface.eth0.addresses if it is the box's own)",
-    ),
-    (
-        "port = 80\n",
-        "port = 0\n",
-        "11:8: virtual-server.web.port: port 0 cannot carry a service (use 1 to 65535)",
-    ),
-    (
-        "192.0.2.21:80",
-        "[2001:db8::1]:80",
-        "13:13: virtual-server.web.real-server.\"[2001:db8::1]:80\": direct routing cannot reach the IPv6 server \
-         [2001:db8::1]:80 for an IPv4 service (the packet is forwarded unchanged: give the server's IPv4 address)",
-    ),
-    (
-        "[virtual-server.web]",
-        "[vrrp.two]\ninterface = \"eth0\"\nvrid = 52\naddresses = [\"192.0.2.100/24\"]\n[virtual-server.web]",
-        "7:14: vrrp.web.addresses[0]: 192.0.2.100 is already in vrrp.two (line 12) (a virtual address belongs to one \
-         virtual router: remove one of the two)",
-    ),
-    (
-        "[virtual-server.web]",
-        "[vrrp.two]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.101/24\"]\n[virtual-server.web]",
-        "5:8: vrrp.web.vrid: IPv4 virtual router id 51 on eth0 is already that of vrrp.two (line 11) (two virtual \
-         routers on one segment need two ids)",
-    ),
+/// A mistake in the good file and what must be told of it.
+struct Mistake {
+    from: &'static str,
+    to: &'static str,
+    /// Line and column, and the path of the object.
+    place: &'static str,
+    message: &'static str,
+    way_out: &'static str,
+}
+
+const MISTAKES: [Mistake; 6] = [
+    Mistake {
+        from: "priority = 150",
+        to: "prioity = 150",
+        place: "6:1, vrrp.web.prioity",
+        message: "unknown key \"prioity\"",
+        way_out: "did you mean priority?",
+    },
+    Mistake {
+        from: "priority = 150",
+        to: "priority = 255",
+        place: "6:12, vrrp.web.priority",
+        message: "priority 255 is for the owner of 192.0.2.100, and eth0 does not have it",
+        way_out: "use 1 to 254, or list 192.0.2.100 in interface.eth0.addresses if it is the box's own",
+    },
+    Mistake {
+        from: "port = 80\n",
+        to: "port = 0\n",
+        place: "11:8, virtual-server.web.port",
+        message: "port 0 cannot carry a service",
+        way_out: "use 1 to 65535",
+    },
+    Mistake {
+        from: "192.0.2.21:80",
+        to: "[2001:db8::1]:80",
+        place: "13:13, virtual-server.web.real-server.\"[2001:db8::1]:80\"",
+        message: "direct routing cannot reach the IPv6 server [2001:db8::1]:80 for an IPv4 service",
+        way_out: "the packet is forwarded unchanged: give the server's IPv4 address",
+    },
+    Mistake {
+        from: "[virtual-server.web]",
+        to: "[vrrp.two]\ninterface = \"eth0\"\nvrid = 52\naddresses = [\"192.0.2.100/24\"]\n[virtual-server.web]",
+        place: "7:14, vrrp.web.addresses[0]",
+        message: "192.0.2.100 is already in vrrp.two (line 12)",
+        way_out: "a virtual address belongs to one virtual router: remove one of the two",
+    },
+    Mistake {
+        from: "[virtual-server.web]",
+        to: "[vrrp.two]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.101/24\"]\n[virtual-server.web]",
+        place: "5:8, vrrp.web.vrid",
+        message: "IPv4 virtual router id 51 on eth0 is already that of vrrp.two (line 11)",
+        way_out: "two virtual routers on one segment need two ids",
+    },
 ];
+
+impl Mistake {
+    fn applied(&self, text: &str) -> String {
+        text.replacen(self.from, self.to, 1)
+    }
+}
 
 fn mistakes(_: &mut Context) -> Result<Outcome> {
     let dir = TempDir::new("check")?;
@@ -80,23 +103,41 @@ fn mistakes(_: &mut Context) -> Result<Outcome> {
         let (good, said) = bascule(&["check", &name])?;
         Ok((good, said.lines().map(str::to_owned).collect()))
     };
-    for (from, to, wanted) in MISTAKES {
-        let text = GOOD.replacen(from, to, 1);
-        ensure!(text != GOOD, "{from:?} is not in the good file");
+    let told = |said: &[String], mistake: &Mistake| {
+        let lines = [
+            format!("error: {}", mistake.message),
+            format!("--> {name}:{}", mistake.place),
+            format!("= {}", mistake.way_out),
+        ];
+        lines.iter().all(|line| said.iter().any(|told| told.trim() == line))
+    };
+    for mistake in &MISTAKES {
+        let text = mistake.applied(GOOD);
+        ensure!(text != GOOD, "{:?} is not in the good file", mistake.from);
         let (good, said) = check(&text)?;
-        let wanted = format!("{name}:{wanted}");
-        ensure!(!good, "a file with {to:?} is accepted: {said:?}");
-        ensure!(said.contains(&wanted), "with {to:?} it must say\n{wanted}\nand says\n{}", said.join("\n"));
-        let errors = said.iter().filter(|line| line.starts_with(&format!("{name}:"))).count();
-        ensure!(errors == 1, "with {to:?} it tells {errors} errors: {said:#?}");
+        ensure!(!good, "a file with {:?} is accepted: {said:?}", mistake.to);
+        ensure!(
+            told(&said, mistake),
+            "with {:?} it must tell {:?} at {} with the way out {:?}, and says\n{}",
+            mistake.to,
+            mistake.message,
+            mistake.place,
+            mistake.way_out,
+            said.join("\n")
+        );
+        let errors = said.iter().filter(|line| line.starts_with("error:")).count();
+        ensure!(errors == 1, "with {:?} it tells {errors} errors: {said:#?}", mistake.to);
     }
     // Several at once are all told.
-    let text = MISTAKES[..4].iter().fold(GOOD.to_owned(), |text, (from, to, _)| text.replacen(from, to, 1));
-    let (good, said) = check(&text)?;
-    ensure!(!good);
-    for word in ["6:1:", "11:8:", "13:13:"] {
-        let told = said.iter().any(|line| line.starts_with(&format!("{name}:{word}")));
-        ensure!(told, "of several mistakes that at {word} is not told: {said:#?}");
+    for several in [[0, 2], [1, 3], [1, 2], [3, 5]] {
+        let several = several.map(|index| &MISTAKES[index]);
+        let text = several.iter().rev().fold(GOOD.to_owned(), |text, mistake| mistake.applied(&text));
+        let (good, said) = check(&text)?;
+        ensure!(!good, "a file with several mistakes is accepted");
+        for mistake in several {
+            let line = format!("error: {}", mistake.message);
+            ensure!(said.contains(&line), "of several mistakes this is not told: {line}\n{}", said.join("\n"));
+        }
     }
     Ok(passed(format!("{} mistakes", MISTAKES.len())))
 }

@@ -107,6 +107,7 @@ fn other_sum(_: &mut Context) -> Result<Outcome> {
 fn tshark(context: &mut Context) -> Result<Outcome> {
     host::need(&["tshark"])?;
     let pair = Pair::start(INTERVAL, "")?;
+    std::thread::sleep(5 * INTERVAL);
     let pcap = context.log("adverts.pcap");
     let count = pair.world.observer.write_pcap(&pcap, |frame| frame.advert().is_some())?;
     ensure!(count > 4, "only {count} adverts were captured");

@@ -17,10 +17,10 @@ const TENTH: Duration = Duration::from_millis(100);
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        case("kill -9 of the agent on the master is seen by nobody, adverts every 1 s", 60, |_| {
+        case("adverts every 1 s: kill -9 of the agent on the master is seen by nobody", 60, |_| {
             killed_master(Duration::from_secs(1), 3)
         }),
-        case("kill -9 of the agent on the master is seen by nobody, adverts every 100 ms", 60, |_| {
+        case("adverts every 100 ms: kill -9 of the agent on the master is seen by nobody", 60, |_| {
             killed_master(TENTH, 10)
         }),
         case("kill -9 of the agent on the backup changes nothing", 60, killed_backup),

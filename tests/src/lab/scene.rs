@@ -66,7 +66,9 @@ impl Pair {
     /// It does not settle.
     pub fn start(interval: Duration, more: &str) -> Result<Self> {
         let world = World::new()?;
-        let agent_a = Agent::start(&world.a.host.netns, "a", &config(HIGH, interval, more))?;
+        let mut agent_a = Agent::start(&world.a.host.netns, "a", &config(HIGH, interval, more))?;
+        // The other one is not to be first by chance, where `more` forbids to preempt.
+        agent_a.wait_master(down_interval(interval, LOW) + SOON)?;
         let agent_b = Agent::start(&world.b.host.netns, "b", &config(LOW, interval, more))?;
         let mut pair = Self { agent_a, agent_b, world };
         pair.settle(interval)?;

@@ -27,12 +27,12 @@ const TENTH: Duration = Duration::from_millis(100);
 pub fn cases() -> Vec<Case> {
     vec![
         case(
-            "after a power cut the backup takes over within formula + 20 ms, adverts every 100 ms",
+            "adverts every 100 ms: after a power cut the backup takes over within formula + 20 ms",
             60,
             |_| takeover(TENTH, 5),
         ),
         case(
-            "after a power cut the backup takes over within formula + 20 ms, adverts every 1 s",
+            "adverts every 1 s: after a power cut the backup takes over within formula + 20 ms",
             120,
             |_| takeover(SECOND, 3),
         ),
