@@ -237,9 +237,10 @@ impl Agent {
                 };
                 let state = if running { "" } else { " (its process has ended)" };
                 bail!(
-                    "agent {} did not get there within {limit:?}{state}: {what}\nlast status: {last}\n{}",
+                    "agent {} did not get there within {limit:?}{state}: {what}\nlast status: {last}\n{}{}",
                     self.name,
-                    self.tail()
+                    self.tail(),
+                    self.process.as_ref().map(Process::threads).unwrap_or_default()
                 );
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -1,6 +1,6 @@
 //! The pair under traffic: connection sync, a failover that connections survive, an agent that is killed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use bascule_core::router::Role;
 
+use crate::lab::observer::Observer;
 use crate::lab::process::wait_for;
 
 use super::GuestCase;
 use super::park::{Director, LONG, Park, VIP_V4, VIP_V6, saved, toml};
 use super::servers::{Connection, request};
-use super::traffic::{connections, services};
+use super::traffic::services;
 
 /// The cases.
 pub fn cases() -> Vec<GuestCase> {
@@ -120,7 +121,8 @@ fn killed(park: &mut Park) -> Result<String> {
     let (mut first, mut second) = park.pair(&toml(&all))?;
     park.a.wait_table(&saved(&all), LONG)?;
     let mut open = connect(park)?;
-    let before = connections(&park.a.run("ipvsadm", "-Ln --stats --exact")?, VIP_V4);
+    let before = park.a.wait_counted(VIP_V4, |count| count >= 2)?;
+    let observer = Observer::start(&park.client.netns)?;
     let since = |status: &bascule_core::status::Status| {
         status.routers.iter().map(|router| router.status.since).collect::<Vec<_>>()
     };
@@ -162,15 +164,15 @@ fn killed(park: &mut Park) -> Result<String> {
     let (good, bad) = traffic;
     ensure!(bad == 0, "{bad} of {} requests failed", good + bad);
     ensure!(good > 50, "only {good} requests in all");
+    let own: IpAddr = "10.9.0.1".parse()?;
+    let sent = observer.adverts(Duration::ZERO, |advert| advert.source == own);
+    let silence = sent.windows(2).map(|two| two[1].0 - two[0].0).max().unwrap_or_default();
     first.wait_master(LONG)?;
     let after = second.wait_backup(LONG)?;
-    ensure!(since(&after) == waiting, "b changed its state while a was killed");
+    ensure!(since(&after) == waiting, "b changed its state while a was killed; a was silent for {silence:?}");
     ensure!(after.routers.iter().all(|router| router.status.role == Role::Backup), "{after:?}");
     survive(&mut open, LONG)?;
-    let counted = connections(&park.a.run("ipvsadm", "-Ln --stats --exact")?, VIP_V4);
-    ensure!(
-        counted >= before + good / 2,
-        "{before} connections before, {good} requests, {counted} counted now"
-    );
-    Ok(format!("{good} requests, none failed, 3 kills"))
+    // Half of the requests went over IPv4.
+    park.a.wait_counted(VIP_V4, |count| count >= before + good / 2)?;
+    Ok(format!("{good} requests, none failed, 3 kills, longest silence {} ms", silence.as_millis()))
 }

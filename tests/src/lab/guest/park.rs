@@ -171,6 +171,20 @@ impl Director {
         self.host.netns.enter(|| fs::read_to_string(&path))?.with_context(|| format!("cannot read {path}"))
     }
 
+    /// Waits until the kernel has counted as many connections as wanted for the services of an address. It adds its
+    /// counters up every two seconds only.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_counted(&self, address: &str, wanted: impl Fn(u64) -> bool) -> Result<u64> {
+        let mut last = 0;
+        let look = || {
+            last = connections(&self.run("ipvsadm", "-Ln --stats --exact").ok()?, address);
+            wanted(last).then_some(last)
+        };
+        wait_for("the kernel counts the connections", LONG, look).with_context(|| format!("it counts {last}"))
+    }
+
     /// Removes tables, daemons and virtual addresses.
     ///
     /// # Errors
@@ -188,6 +202,16 @@ impl Director {
         }
         Ok(())
     }
+}
+
+/// Connections that `ipvsadm -Ln --stats --exact` counts for the services of an address.
+fn connections(listed: &str, address: &str) -> u64 {
+    let of = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let service = matches!(words.first(), Some(&"TCP" | &"UDP")) && words.get(1)?.contains(address);
+        if service { words.get(2)?.parse::<u64>().ok() } else { None }
+    };
+    listed.lines().filter_map(of).sum()
 }
 
 /// Runs a program in a namespace to its end, without the cost of `ip netns exec`.
@@ -283,9 +307,6 @@ impl Service {
         let mut first = format!("-A {place} -s {}", self.scheduler);
         if let Some(seconds) = self.persistence {
             let _ = write!(first, " -p {seconds}");
-            if self.address.contains(':') {
-                first += " -M 128";
-            }
         }
         let method = if self.forward == "nat" { "-m" } else { "-g" };
         let mut lines = vec![first];

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::lab::process::wait_for;
-
 use super::GuestCase;
 use super::park::{LONG, Park, Service, VIP_V4, VIP_V6, saved, toml};
 use super::servers::{Connection, datagram, request};
@@ -61,18 +59,8 @@ fn flow(park: &mut Park, forward: &'static str, names: [&str; 2]) -> Result<Stri
         let wanted: BTreeMap<String, u32> = names.iter().map(|name| ((*name).to_owned(), 4)).collect();
         ensure!(seen == wanted, "{what}: round robin gave {seen:?}");
     }
-    let counted = park.a.run("ipvsadm", "-Ln --stats --exact")?;
-    Ok(format!("{} connections counted", connections(&counted, VIP_V4)))
-}
-
-/// Connections that `ipvsadm -Ln --stats --exact` counts for the services of an address.
-pub fn connections(listed: &str, address: &str) -> u64 {
-    let of = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let service = matches!(words.first(), Some(&"TCP" | &"UDP")) && words.get(1)?.contains(address);
-        if service { words.get(2)?.parse::<u64>().ok() } else { None }
-    };
-    listed.lines().filter_map(of).sum()
+    let counted = park.a.wait_counted(VIP_V4, |count| count == 16)?;
+    Ok(format!("{counted} connections counted over IPv4"))
 }
 
 fn nat(park: &mut Park) -> Result<String> {
@@ -90,8 +78,7 @@ fn reload(park: &mut Park) -> Result<String> {
     let client = &park.client.netns;
     let mut kept = Connection::open(client, VIP_V4)?;
     let server = kept.ask("before")?;
-    let before = connections(&park.a.run("ipvsadm", "-Ln --stats --exact")?, VIP_V4);
-    ensure!(before >= 1, "the connection is not counted");
+    let before = park.a.wait_counted(VIP_V4, |count| count == 1)?;
     // Another service comes, one of the other family changes, its UDP sibling goes.
     let mut extra = Service::new("extra", VIP_V4, "nat", &["10.10.0.21"]);
     extra.port = 9999;
@@ -107,11 +94,9 @@ fn reload(park: &mut Park) -> Result<String> {
     park.a.wait_table(&saved(&all), LONG)?;
     let same = kept.ask("after").context("the connection did not survive the reload")?;
     ensure!(same == server, "the connection moved from {server} to {same}");
-    let after = connections(&park.a.run("ipvsadm", "-Ln --stats --exact")?, VIP_V4);
-    ensure!(
-        after == before,
-        "the unchanged services counted {before} connections, now {after}: they were made anew"
-    );
+    // Made anew they would begin at 0.
+    request(client, VIP_V4)?;
+    park.a.wait_counted(VIP_V4, |count| count == before + 1)?;
     // A weight that changes does not cut its connections either.
     all.iter_mut().filter(|service| service.name == "tcp-v4").for_each(|service| {
         service.servers.iter_mut().for_each(|server| server.1 = 3);
@@ -121,7 +106,7 @@ fn reload(park: &mut Park) -> Result<String> {
     park.a.wait_table(&saved(&all), LONG)?;
     let same = kept.ask("after the weights").context("the connection did not survive new weights")?;
     ensure!(same == server, "the connection moved from {server} to {same}");
-    let counted = || Some(connections(&park.a.run("ipvsadm", "-Ln --stats --exact").ok()?, VIP_V4));
-    wait_for("the counters stay", LONG, || counted().filter(|now| *now >= before).map(drop))?;
+    request(client, VIP_V4)?;
+    park.a.wait_counted(VIP_V4, |count| count == before + 2)?;
     Ok(String::new())
 }
