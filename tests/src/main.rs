@@ -3,6 +3,7 @@
 mod image;
 mod lab;
 mod runner;
+mod shared;
 
 use std::process::ExitCode;
 

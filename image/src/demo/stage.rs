@@ -39,7 +39,8 @@ pub struct Unit {
     pub own: Ipv4Addr,
     /// VRRP priority.
     pub priority: u8,
-    setup: Setup,
+    /// What it is made of.
+    pub setup: Setup,
     starts: u32,
     log_dir: PathBuf,
     /// Running, unless its power is cut.

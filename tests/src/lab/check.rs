@@ -136,7 +136,11 @@ fn mistakes(_: &mut Context) -> Result<Outcome> {
         ensure!(!good, "a file with several mistakes is accepted");
         for mistake in several {
             let line = format!("error: {}", mistake.message);
-            ensure!(said.contains(&line), "of several mistakes this is not told: {line}\n{}", said.join("\n"));
+            ensure!(
+                said.contains(&line),
+                "of several mistakes this is not told: {line}\n{}",
+                said.join("\n")
+            );
         }
     }
     Ok(passed(format!("{} mistakes", MISTAKES.len())))

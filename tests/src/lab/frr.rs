@@ -62,10 +62,8 @@ impl Frr {
         let (socket, vty, log) = (path("zserv.api"), path(""), dir.path().join("log"));
         let start = |program: &str| -> Result<Process> {
             let (conf, pid) = (path(&format!("{program}.conf")), path(&format!("{program}.pid")));
-            let arguments = [
-                "-f", &conf, "-i", &pid, "-z", &socket, "--vty_socket", &vty, "-P", "0",
-                "--log", "stdout",
-            ];
+            let arguments =
+                ["-f", &conf, "-i", &pid, "-z", &socket, "--vty_socket", &vty, "-P", "0", "--log", "stdout"];
             let program = std::path::Path::new(PROGRAMS).join(program);
             Process::start(Some(netns), &program, &arguments, &log)
         };
@@ -101,7 +99,9 @@ fn both_roles(_: &mut Context) -> Result<Outcome> {
     let peer = Frr::start(&world.a, HIGH)?;
     for (family, vrid, _) in FAMILIES {
         let what = format!("{family}: first advert of FRR");
-        observer.wait_advert(&what, since, SOON, by_frr(&world.b, vrid)).with_context(|| peer.vrrpd.tail())?;
+        observer
+            .wait_advert(&what, since, SOON, by_frr(&world.b, vrid))
+            .with_context(|| peer.vrrpd.tail())?;
     }
     let mut agent = Agent::start(&world.b.host.netns, "b", &config(LOW, TENTH, ""))?;
     agent.wait_backup(SOON)?;

@@ -13,7 +13,7 @@ mod hostile;
 mod keepalived;
 mod monitor;
 mod observer;
-mod process;
+pub mod process;
 mod reload;
 mod restart;
 mod scene;

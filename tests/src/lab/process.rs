@@ -152,7 +152,8 @@ impl Process {
         let mut text = "    threads:\n".to_owned();
         for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
             let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
-            let state = read("stat").rsplit(')').next().unwrap_or_default().trim().chars().next().unwrap_or('?');
+            let state =
+                read("stat").rsplit(')').next().unwrap_or_default().trim().chars().next().unwrap_or('?');
             let stack: Vec<String> = read("stack").lines().take(4).map(str::to_owned).collect();
             let (name, call) = (read("comm"), read("syscall"));
             text += &format!("    | {} {state} syscall {} {}\n", name.trim(), call.trim(), stack.join(" "));

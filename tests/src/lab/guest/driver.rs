@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::shared::Report;
+
 use super::park::Park;
-use super::{GuestCase, Report, guest_cases};
+use super::{GuestCase, guest_cases};
 
 /// Runs all cases, or those that `lab.only=` on the kernel's command line names.
 ///

@@ -13,7 +13,6 @@ mod servers;
 mod table;
 mod traffic;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,9 +23,9 @@ use bascule_image::host;
 use bascule_image::initramfs::{self, ExtraFile};
 use bascule_image::qemu::{self, Boot, Setup};
 use bascule_image::toolchain::Profile;
-use serde::{Deserialize, Serialize};
 
 use crate::runner::{Case, Context, Outcome};
+use crate::shared::{self, Report};
 
 pub use driver::run as drive;
 
@@ -43,17 +42,6 @@ pub struct GuestCase {
     pub run: fn(&mut park::Park) -> Result<String>,
 }
 
-/// What the guest says of a case on the serial line.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// The case.
-    pub name: String,
-    /// Seconds inside the guest.
-    pub seconds: f64,
-    /// The figures, or why it failed.
-    pub verdict: Result<String, String>,
-}
-
 fn guest_cases() -> Vec<GuestCase> {
     let groups = [table::cases(), traffic::cases(), repair::cases(), health::cases(), failover::cases()];
     groups.into_iter().flatten().collect()
@@ -66,39 +54,7 @@ pub fn cases() -> Vec<Case> {
 
 /// The verdict of one case, from the guest that the first of them has booted.
 fn from_guest(context: &mut Context) -> Result<Outcome> {
-    let kept =
-        std::env::temp_dir().join(format!("bascule-guest-{}.json", std::os::unix::process::parent_id()));
-    let reports: Result<Vec<Report>, String> = match fs::read(&kept) {
-        Ok(bytes) => serde_json::from_slice(&bytes)?,
-        Err(_) => {
-            sweep();
-            let found = boot(context).map_err(|error| format!("{error:#}"));
-            fs::write(&kept, serde_json::to_vec(&found)?)?;
-            found
-        }
-    };
-    let reports = reports.map_err(|reason| anyhow::anyhow!("the guest lab did not run: {reason}"))?;
-    let report = reports.into_iter().find(|report| report.name == context.name);
-    let report = report.context("the guest ended before this case: see the first guest case's log")?;
-    match report.verdict {
-        Ok(figures) if figures.is_empty() => {
-            Ok(Outcome::Passed(format!("{:.1} s in the guest", report.seconds)))
-        }
-        Ok(figures) => Ok(Outcome::Passed(format!("{figures}; {:.1} s in the guest", report.seconds))),
-        Err(reason) => bail!("{reason}"),
-    }
-}
-
-/// Removes what runs that are over have kept.
-fn sweep() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let pid = name.strip_prefix("bascule-guest-").and_then(|rest| rest.strip_suffix(".json"));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = fs::remove_file(path);
-        }
-    }
+    shared::verdict(context, "lab guest", boot)
 }
 
 /// Boots the guest and reads its reports until it switches itself off.
