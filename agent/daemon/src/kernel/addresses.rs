@@ -150,8 +150,8 @@ struct Worker {
     added: HashSet<AddressKey>,
     /// Virtual addresses that were announced since they became wanted.
     announced: HashSet<AddressKey>,
-    /// Whether the last pass ended with nothing left to do.
-    settled: bool,
+    /// What the last pass could not do.
+    left: Vec<AddressOp>,
     setting_problems: HashMap<IfName, Vec<String>>,
     problems: Vec<String>,
     repairs: u64,
@@ -172,7 +172,7 @@ impl Worker {
             marks: keeps_marks(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
             added: HashSet::new(),
             announced: HashSet::new(),
-            settled: false,
+            left: Vec::new(),
             setting_problems: HashMap::new(),
             problems: Vec::new(),
             repairs: 0,
@@ -188,55 +188,57 @@ impl Worker {
     }
 
     async fn pass(&mut self, cause: Cause) {
-        let mut acted = false;
         if cause == Cause::Wanted && !self.picture.interfaces.is_empty() {
-            self.act().await;
+            let ops = self.ops();
+            self.act(&ops).await;
         }
-        self.problems.clear();
+        let mut acted = false;
+        let mut disturbed = false;
         for round in 0..=ROUNDS {
             if let Err(error) = self.read().await {
                 self.problems = vec![format!("cannot read addresses and routes from the kernel: {error}")];
-                self.settled = false;
                 return;
             }
             self.prepare().await;
             let ops = self.ops();
+            if round == 0 {
+                // Nobody asked for a change, and there is more to do than what failed before.
+                disturbed = cause == Cause::Kernel && ops != self.left;
+                self.problems.clear();
+            }
             if ops.is_empty() || round == ROUNDS {
-                self.settled = ops.is_empty();
+                self.left = ops;
                 break;
             }
-            acted |= self.act().await;
+            acted |= self.act(&ops).await;
         }
-        if self.settled {
+        if self.left.is_empty() {
             self.problems.clear();
         }
         self.problems.extend(self.missing_interfaces());
         self.problems.extend(self.setting_problems.values().flatten().cloned());
-        if acted && cause == Cause::Kernel {
-            self.repairs += 1;
-        }
+        self.repairs += u64::from(disturbed && acted);
         self.announce_what_was_there();
     }
 
-    /// Carries out what is different; whether anything changed that had been right before.
-    async fn act(&mut self) -> bool {
-        let settled = self.settled;
-        let mut acted = false;
+    /// Carries out operations and notes what failed; whether any succeeded.
+    async fn act(&mut self, ops: &[AddressOp]) -> bool {
         self.problems.clear();
-        for op in self.ops() {
-            match self.execute(&op).await {
-                Ok(()) => acted = true,
-                Err(problem) => self.problems.push(problem),
+        for op in ops {
+            if let Err(problem) = self.execute(op).await {
+                self.problems.push(problem);
             }
         }
-        acted && settled
+        self.problems.len() < ops.len()
     }
 
     fn ops(&self) -> Vec<AddressOp> {
         let known: HashSet<&IfName> = self.picture.interfaces.keys().collect();
         let mut ops = reconcile::address_ops(&self.wanted, &self.known());
-        // A predecessor's addresses stay until VRRP has said what this box is.
-        let sure = desired::roles_known(&self.config, &self.roles);
+        // A predecessor's addresses stay until VRRP has said what this box is, and nothing goes while VRRP still
+        // runs a router that the configuration no longer has: its last advert needs an address to leave from.
+        let sure = desired::roles_known(&self.config, &self.roles)
+            && self.roles.routers.keys().all(|name| self.config.vrrp.contains_key(name));
         // An interface that does not exist is one problem, not one for each of its addresses.
         ops.retain(|op| match op {
             AddressOp::Add(key, _) => known.contains(&key.interface),

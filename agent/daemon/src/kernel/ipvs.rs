@@ -166,8 +166,8 @@ struct Worker {
     kernel: Option<Kernel>,
     /// Nothing is changed before something is wanted: a predecessor's table stays.
     wanted: Option<Ipvs>,
-    /// Whether the last pass ended with nothing left to do.
-    settled: bool,
+    /// What the last pass could not do.
+    left: Vec<IpvsOp>,
     setting_problems: Vec<String>,
     repairs: u64,
 }
@@ -183,7 +183,6 @@ impl Worker {
             Err(problem) => {
                 // The module may have gone, and come back under another number.
                 self.kernel = None;
-                self.settled = false;
                 let problems = if self.wants_nothing() { Vec::new() } else { vec![problem] };
                 IpvsFound { problems, repairs: self.repairs, ..IpvsFound::default() }
             }
@@ -205,29 +204,32 @@ impl Worker {
         };
         let mut dump = read(kernel)?;
         let mut problems = Vec::new();
-        let mut acted = false;
         if let Some(wanted) = &self.wanted {
+            let mut ops = reconcile::ipvs_ops(wanted, &dump.table);
+            // Nobody asked for a change, and there is more to do than what failed before.
+            let disturbed = poll && ops != self.left;
+            let mut acted = false;
             for _ in 0..ROUNDS {
-                let ops = reconcile::ipvs_ops(wanted, &dump.table);
                 if ops.is_empty() {
-                    problems.clear();
                     break;
                 }
                 let outcomes = kernel.execute(&ops);
-                acted |= outcomes.iter().any(Result::is_ok);
                 problems = problems_of(&ops, &outcomes);
                 dump = read(kernel)?;
-                if acted_in_vain(&outcomes) {
+                ops = reconcile::ipvs_ops(wanted, &dump.table);
+                if outcomes.iter().all(Result::is_err) {
                     break;
                 }
+                acted = true;
             }
-            let left = reconcile::ipvs_ops(wanted, &dump.table);
-            if problems.is_empty() && !left.is_empty() {
+            if ops.is_empty() {
+                problems.clear();
+            } else if problems.is_empty() {
                 problems =
-                    left.iter().map(|op| format!("{}: the kernel keeps it otherwise", words(op))).collect();
+                    ops.iter().map(|op| format!("{}: the kernel keeps it otherwise", words(op))).collect();
             }
-            self.repairs += u64::from(poll && acted && self.settled);
-            self.settled = left.is_empty();
+            self.repairs += u64::from(disturbed && acted);
+            self.left = ops;
         }
         shorten(&mut problems);
         problems.extend(self.setting_problems.iter().cloned());
@@ -251,11 +253,6 @@ fn read(kernel: &mut Kernel) -> Result<Dump, String> {
             format!("IPVS cannot be read: {error}")
         }
     })
-}
-
-/// Whether another round would only fail again.
-fn acted_in_vain(outcomes: &[Result<(), GenlError>]) -> bool {
-    outcomes.iter().all(Result::is_err)
 }
 
 /// Persistence in the kernel's whole seconds, so that a finer one is not a difference for ever.

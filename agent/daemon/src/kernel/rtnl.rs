@@ -149,9 +149,11 @@ fn address_message(index: u32, prefix: Prefix, kind: AddressKind, covered: bool)
             }
         }
         AddressKind::Virtual => {
-            // Where the route to the network is there without it, an address that comes and goes must not touch
-            // routes. A virtual address that is the only one of its network brings the route with it.
-            if covered || prefix.length() == prefix.family().host_bits() {
+            // Where the route to the network is there without it, an IPv6 address that comes and goes must not touch
+            // routes. IPv4 never brings a second route to a network, but must be able to bring the first: if the
+            // box's own address goes, a virtual one may become the primary of the network.
+            let known = covered && prefix.family() == Family::V6;
+            if known || prefix.length() == prefix.family().host_bits() {
                 flags |= AddressFlags::Noprefixroute;
             }
             if prefix.family() == Family::V6 {
@@ -295,15 +297,17 @@ mod tests {
     }
 
     #[test]
-    fn a_virtual_address_touches_routes_only_when_it_is_the_only_one_of_its_network() {
+    fn a_virtual_address_brings_no_route_that_is_there_without_it() {
         let noprefixroute = |text: &str, covered| {
             let message = address_message(2, prefix(text), AddressKind::Virtual, covered);
             flags(&message).contains(AddressFlags::Noprefixroute)
         };
         assert!(noprefixroute("10.0.0.1/32", false));
         assert!(noprefixroute("fd00::1/128", false));
-        assert!(noprefixroute("10.0.0.1/24", true));
-        assert!(!noprefixroute("10.0.0.1/24", false));
+        assert!(noprefixroute("fd00::1/64", true));
+        assert!(!noprefixroute("fd00::1/64", false));
+        // As a secondary address it brings none, and as a promoted one it must.
+        assert!(!noprefixroute("10.0.0.1/24", true));
         let own = address_message(2, prefix("10.0.0.1/24"), AddressKind::Own, true);
         assert!(!flags(&own).contains(AddressFlags::Noprefixroute));
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bascule_core::net::{Family, IfName};
 use bascule_core::router::Link;
+use bascule_core::time::Instant;
 use bascule_core::vrrp::Settings;
 use futures_util::StreamExt;
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
@@ -24,6 +25,10 @@ use crate::vrrpd::statistics::{Report, Statistics};
 
 /// The tables are read at least this often, and sockets that could not be opened are tried again.
 const REREAD: Duration = Duration::from_secs(1);
+
+/// The address of a virtual router that was removed stays on the interface for a moment, and is no source of
+/// adverts in that time either.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// The kernel events that can change a `Link`.
 const GROUPS: [MulticastGroup; 3] =
@@ -79,11 +84,20 @@ struct Watcher {
     announce_settings: bool,
     sockets: Sockets,
     links: BTreeMap<IfName, Option<Link>>,
+    /// Addresses that come and go with a role, and when each was last configured to.
+    moving: BTreeMap<IpAddr, Instant>,
 }
 
 impl Watcher {
     const fn new(inbox: Arc<Inbox>, settings: Vec<Settings>) -> Self {
-        Self { inbox, settings, announce_settings: true, sockets: Sockets::new(), links: BTreeMap::new() }
+        Self {
+            inbox,
+            settings,
+            announce_settings: true,
+            sockets: Sockets::new(),
+            links: BTreeMap::new(),
+            moving: BTreeMap::new(),
+        }
     }
 
     /// Reads the tables once, brings the sockets in line and hands over what changed. Returns the problems.
@@ -92,11 +106,17 @@ impl Watcher {
             Ok(picture) => picture,
             Err(error) => return vec![format!("cannot read the network interfaces: {error}")],
         };
+        self.remember_moving(monotonic());
         let mut problems = Vec::new();
         let sockets = self.sockets_for(&picture, &mut problems);
         let links = self.links_for(&picture, &sockets);
         self.hand_over(sockets, links);
         problems
+    }
+
+    fn remember_moving(&mut self, now: Instant) {
+        self.moving.extend(moving_addresses(&self.settings).map(|address| (address, now)));
+        self.moving.retain(|_, last| now.since(*last) < LINGER);
     }
 
     /// The sockets that the settings need: those of before where the interface is the same, else new ones.
@@ -133,13 +153,16 @@ impl Watcher {
 
     /// The present state of every interface that the settings name.
     fn links_for(&self, picture: &Picture, sockets: &Sockets) -> BTreeMap<IfName, Option<Link>> {
-        let moves = moving_addresses(&self.settings);
         let link = |name: &IfName| {
             let interface = picture.interfaces.get(name)?;
-            let excluded = |address: IpAddr| moves.contains(&address);
-            // Without a socket the box is deaf and mute in that family: say that it has no address to send from,
-            // so that nobody becomes Master there.
-            let usable = |family| sockets.contains_key(&(name.clone(), family));
+            let excluded = |address: IpAddr| self.moving.contains_key(&address);
+            // Without the socket that it needs, the box is deaf and mute in that family: say that it has no address
+            // to send from, so that nobody becomes Master there. A family that nothing needs any more is as it is:
+            // who leaves it still has a last advert to send.
+            let usable = |family| {
+                let needed = self.settings.iter().any(|s| s.interface == *name && s.family == family);
+                !needed || sockets.contains_key(&(name.clone(), family))
+            };
             Some(Link {
                 index: interface.index,
                 running: interface.running,
@@ -182,10 +205,87 @@ impl Watcher {
 
 /// The addresses that come and go with a role, so that none of them is ever the source of an advert. The
 /// owner's addresses (priority 255) are its own and stay.
-fn moving_addresses(settings: &[Settings]) -> BTreeSet<IpAddr> {
+fn moving_addresses(settings: &[Settings]) -> impl Iterator<Item = IpAddr> {
     settings
         .iter()
         .filter(|settings| !settings.priority.is_owner())
         .flat_map(|settings| settings.addresses.iter().map(|(_, address)| *address))
-        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::picture::Address;
+    use bascule_core::config::Config;
+    use bascule_core::desired::routers;
+
+    fn settings(priority: u8) -> Vec<Settings> {
+        let text = format!(
+            r#"{{ "vrrp": {{
+                "four": {{ "interface": "eth0", "vrid": 1, "priority": {priority}, "addresses": ["10.0.0.100/24"] }},
+                "six": {{ "interface": "eth0", "vrid": 1, "addresses": ["fe80::100/64"] }} }} }}"#
+        );
+        let config: Config = serde_json::from_str(&text).expect("a configuration");
+        routers(&config)
+    }
+
+    fn picture() -> Picture {
+        let interface = Interface { index: 2, up: true, running: true, mac: Default::default() };
+        let address = |text: &str, secondary| Address {
+            index: 2,
+            prefix: text.parse().expect("a prefix"),
+            protocol: None,
+            link_local: text.starts_with("fe80"),
+            tentative: false,
+            secondary,
+        };
+        Picture {
+            interfaces: [("eth0".parse().expect("a name"), interface)].into(),
+            addresses: vec![
+                address("10.0.0.100/24", false),
+                address("10.0.0.1/24", true),
+                address("fe80::100/64", false),
+                address("fe80::1/64", false),
+            ],
+        }
+    }
+
+    fn watcher(settings: Vec<Settings>) -> Watcher {
+        let mut watcher = Watcher::new(Arc::new(Inbox::new().expect("an eventfd")), settings);
+        watcher.remember_moving(Instant::ZERO);
+        watcher
+    }
+
+    fn link(watcher: &Watcher) -> Link {
+        // Both families are needed and have no socket here, unless the settings are forgotten.
+        let links = watcher.links_for(&picture(), &Sockets::new());
+        links.into_values().next().flatten().expect("a link")
+    }
+
+    #[test]
+    fn a_family_that_needs_a_socket_and_has_none_has_no_address_to_send_from() {
+        let watcher = watcher(settings(100));
+        assert_eq!((link(&watcher).primary_v4, link(&watcher).link_local), (None, None));
+    }
+
+    #[test]
+    fn a_virtual_address_is_no_source_also_for_a_moment_after_its_router_was_removed() {
+        let mut watcher = watcher(settings(100));
+        // The one that stays keeps the interface in the picture; its family has no socket and no address.
+        watcher.settings.retain(|settings| settings.family == Family::V4);
+        watcher.remember_moving(Instant::ZERO + Duration::from_secs(9));
+        assert_eq!(link(&watcher).link_local, Some("fe80::1".parse().expect("an address")));
+        watcher.remember_moving(Instant::ZERO + LINGER);
+        assert_eq!(link(&watcher).link_local, Some("fe80::100".parse().expect("an address")));
+    }
+
+    #[test]
+    fn the_owners_address_is_its_own() {
+        let mut watcher = watcher(settings(255));
+        watcher.settings.retain(|settings| settings.family == Family::V6);
+        assert_eq!(link(&watcher).primary_v4, Some([10, 0, 0, 100].into()));
+        let mut watcher = self::watcher(settings(100));
+        watcher.settings.retain(|settings| settings.family == Family::V6);
+        assert_eq!(link(&watcher).primary_v4, Some([10, 0, 0, 1].into()));
+    }
 }

@@ -182,9 +182,8 @@ impl RealTime {
             return (false, true);
         };
         let changed = inputs.settings.is_some() || !inputs.links.is_empty() || inputs.shutdown;
-        if let Some(sockets) = inputs.sockets {
-            self.exchange(sockets);
-        }
+        // A virtual router that leaves says so through a socket that goes with it.
+        let before = inputs.sockets.map(|sockets| self.exchange(sockets));
         for (name, link) in inputs.links {
             self.handle(Event::Link(name, link), None);
         }
@@ -195,21 +194,34 @@ impl RealTime {
         if inputs.shutdown {
             self.handle(Event::Shutdown, None);
         }
+        if let Some(before) = before {
+            self.retire(before);
+        }
         (changed, !inputs.shutdown)
     }
 
-    fn exchange(&mut self, sockets: Sockets) {
-        for socket in self.sockets.values() {
+    /// Begins to use `sockets`, and keeps those of before that have no successor. Returns those of before.
+    fn exchange(&mut self, mut sockets: Sockets) -> (Sockets, Sockets) {
+        let wanted = sockets.clone();
+        for (key, socket) in &self.sockets {
             // Not in the set only if adding it had failed.
             let _ = self.epoll.delete(socket);
+            sockets.entry(key.clone()).or_insert_with(|| Arc::clone(socket));
         }
-        let old = std::mem::replace(&mut self.sockets, sockets);
-        self.first = 0;
-        for socket in self.sockets.values() {
+        for socket in wanted.values() {
             // Without the wake-up, the heartbeat still reads it once a second.
             let _ = self.epoll.add(socket, readable());
         }
-        self.say(Telling::Retired(old));
+        (std::mem::replace(&mut self.sockets, sockets), wanted)
+    }
+
+    /// Drops what `exchange` kept.
+    fn retire(&mut self, (before, wanted): (Sockets, Sockets)) {
+        let kept = std::mem::replace(&mut self.sockets, wanted);
+        self.first = 0;
+        // The last hold on a socket must not be ours: closing it may wait.
+        self.say(Telling::Retired(before));
+        self.say(Telling::Retired(kept));
     }
 
     /// Lets the router act if its deadline has passed; whether it had.
