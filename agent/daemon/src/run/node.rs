@@ -231,8 +231,8 @@ impl Agent {
     }
 
     fn status(&self) -> Status {
-        let found = self.kernel.ipvs();
-        let found = found.borrow();
+        // Not held while the same channel is read again below: a writer that waits between the two locks both out.
+        let found = Arc::clone(&self.kernel.ipvs().borrow());
         let mut kernel = KernelView {
             addresses: self.kernel.addresses().borrow().present.clone(),
             ipvs: found.table.clone(),
