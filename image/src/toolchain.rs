@@ -230,20 +230,7 @@ impl Toolchain {
         }
         self.crt(&into.join("self-contained"))?;
         let scratch = self.dir.join("std-build");
-        let mut build = Command::new("/usr/bin/cargo");
-        clean(&mut build);
-        build
-            .current_dir("/")
-            .args(["build", "--locked", "--profile", "dist", "--features", "backtrace"])
-            .args(["--manifest-path", STD_SOURCE, "--target", self.board.target()])
-            .arg("--target-dir")
-            .arg(&scratch)
-            .env("RUSTC", "/usr/bin/rustc")
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env(
-                "RUSTFLAGS",
-                format!("-Zforce-unstable-if-unmarked --remap-path-prefix={}=/cargo", cargo_home().display()),
-            );
+        let mut build = self.std_build(&scratch);
         let step = Step::begin(format!("build std for {} (once, about 2 min)", self.board));
         let step = host::run_in(step, &format!("std-{}", self.board), &mut build)?;
         let deps = scratch.join(self.board.target()).join("dist/deps");
@@ -257,6 +244,25 @@ impl Toolchain {
         fs::write(into.join(".stamp"), stamp)?;
         step.done();
         Ok(())
+    }
+
+    /// Cargo's command for std, as the Rust project builds it (its `dist` profile).
+    fn std_build(&self, into: &Path) -> Command {
+        let mut build = Command::new("/usr/bin/cargo");
+        clean(&mut build);
+        build
+            .current_dir("/")
+            .args(["build", "--locked", "--profile", "dist", "--features", "backtrace"])
+            .args(["--manifest-path", STD_SOURCE, "--target", self.board.target()])
+            .arg("--target-dir")
+            .arg(into)
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env(
+                "RUSTFLAGS",
+                format!("-Zforce-unstable-if-unmarked --remap-path-prefix={}=/cargo", cargo_home().display()),
+            );
+        build
     }
 
     /// Puts musl's start files, its libc and the unwinder where rustc looks before it looks at the system:

@@ -43,46 +43,67 @@ pub fn make(slot: &Slot, out: &Path, seed: Option<&str>) -> Result<()> {
 /// # Errors
 /// As [`make`].
 pub fn make_with(slot: &Slot, out: &Path, seed: Option<&str>, identity: Identity) -> Result<()> {
-    let layout = Layout::of(slot.board)?;
-    let loader = grub::loader(slot.board)?;
-    let salt = salt(slot, identity)?;
-    let guid_of = |name: &str| guid(&salt, name);
     if let Some(parent) = out.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
     // Built beside the image and moved at the end: nobody ever boots half an image.
     let part = out.with_extension("part");
-    let image = File::create(&part).with_context(|| format!("cannot write {}", part.display()))?;
-    image.set_len(layout.disk_len())?;
-
-    let table = gpt::table(&layout, layout.disk_len(), guid_of)?;
-    sparse(&image, 0, &table.front)?;
-    sparse(&image, layout.disk_len() - table.back.len() as u64, &table.back)?;
-    if let Some((boot, core)) = &loader.bios {
-        let bios = layout.partition("bios")?;
-        let (code, core) = grub::bios_setup(boot, core, bios.start / SECTOR, bios.len)?;
-        sparse(&image, bios.start, &core)?;
-        image.write_all_at(&code, 0)?;
-    }
-    let esp = layout.partition("esp")?;
-    let volume = u32::from_le_bytes(guid_of("esp").0[..4].try_into().expect("four bytes"));
-    sparse(&image, esp.start, &fat::with_file(esp.len, volume, loader.efi_path, &loader.efi)?)?;
-    let slot_a = layout.partition("slot-a")?;
-    let archive = archive(slot)?;
-    ensure!(
-        archive.len() as u64 <= slot_a.len,
-        "kernel and initramfs take {} bytes; a slot has {}",
-        archive.len(),
-        slot_a.len
-    );
-    sparse(&image, slot_a.start, &archive)?;
-    sparse(&image, layout.partition("state")?.start, &state::archive()?)?;
-    let data = layout.partition("data")?;
-    let scratch = out.with_extension("data");
-    data::file_system(&scratch, data.len, guid_of("data file system"), seed)?;
-    sparse(&image, data.start, &fs::read(&scratch)?)?;
-    fs::remove_file(&scratch)?;
+    let file = File::create(&part).with_context(|| format!("cannot write {}", part.display()))?;
+    let disk = Disk { layout: Layout::of(slot.board)?, salt: salt(slot, identity)?, file };
+    disk.file.set_len(disk.layout.disk_len())?;
+    disk.table()?;
+    disk.loader(&grub::loader(slot.board)?)?;
+    disk.put("slot-a", &archive(slot)?)?;
+    disk.put("state", &state::archive()?)?;
+    disk.data(&out.with_extension("data"), seed)?;
     fs::rename(&part, out).with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// A disk image in the making.
+struct Disk {
+    layout: Layout,
+    salt: Vec<u8>,
+    file: File,
+}
+
+impl Disk {
+    fn guid(&self, name: &str) -> Guid {
+        guid(&self.salt, name)
+    }
+
+    /// Writes the contents of the partition called `name`.
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let partition = self.layout.partition(name)?;
+        let (len, room) = (bytes.len() as u64, partition.len);
+        ensure!(len <= room, "partition {name} has {room} bytes, and {len} are to go there");
+        sparse(&self.file, partition.start, bytes)
+    }
+
+    fn table(&self) -> Result<()> {
+        let len = self.layout.disk_len();
+        let table = gpt::table(&self.layout, len, |name| self.guid(name))?;
+        sparse(&self.file, 0, &table.front)?;
+        sparse(&self.file, len - table.back.len() as u64, &table.back)
+    }
+
+    fn loader(&self, loader: &grub::Loader) -> Result<()> {
+        if let Some((boot, core)) = &loader.bios {
+            let bios = self.layout.partition("bios")?;
+            let (code, core) = grub::bios_setup(boot, core, bios.start / SECTOR, bios.len)?;
+            self.put("bios", &core)?;
+            self.file.write_all_at(&code, 0)?;
+        }
+        let len = self.layout.partition("esp")?.len;
+        let volume = u32::from_le_bytes(self.guid("esp").0[..4].try_into()?);
+        self.put("esp", &fat::with_file(len, volume, loader.efi_path, &loader.efi)?)
+    }
+
+    fn data(&self, scratch: &Path, seed: Option<&str>) -> Result<()> {
+        let len = self.layout.partition("data")?.len;
+        data::file_system(scratch, len, self.guid("data file system"), seed)?;
+        self.put("data", &fs::read(scratch)?)?;
+        fs::remove_file(scratch).with_context(|| format!("cannot remove {}", scratch.display()))
+    }
 }
 
 /// The archive that is written to a slot partition.
