@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `vrrp` | `SCHED_FIFO` 50 | packets, timers, adverts, snapshot |
 //! | `vrrp-out` | `SCHED_FIFO` 40 | hands roles, announcements and notices to the other threads |
-//! | `vrrp-links` | ordinary | netlink: state of the interfaces, opens and closes the sockets |
+//! | `vrrp-links` | `SCHED_FIFO` 30 | netlink: state of the interfaces, opens and closes the sockets |
 
 pub mod mailbox;
 pub mod realtime;
@@ -34,6 +34,9 @@ use crate::{link, sys};
 const PRIORITY: i32 = 50;
 /// Priority of the threads that carry a takeover further: below the adverts, above everything ordinary.
 pub const TAKEOVER_PRIORITY: i32 = 40;
+/// Priority of the thread that tells which interfaces there are: a restarted agent can be Master again only once
+/// it knows, however busy the box is.
+const LINKS_PRIORITY: i32 = 30;
 /// Stack of a thread: all of it is locked in memory.
 pub const STACK: usize = 512 * 1024;
 /// Name of the snapshot file in the run directory.
@@ -135,6 +138,8 @@ fn watch_links(
     let inbox = Arc::clone(inbox);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Builder::new().name("vrrp-links".into()).stack_size(STACK).spawn(move || {
+        // Not permitted here is not permitted above, and told there.
+        let _ = sys::set_fifo(LINKS_PRIORITY);
         let failed = problems_sender.clone();
         if let Err(error) = runtime.block_on(link::watch::run(inbox, settings, problems_sender, statistics)) {
             failed.send_replace(vec![format!("cannot watch the network interfaces: {error}")]);
