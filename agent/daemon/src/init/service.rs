@@ -88,10 +88,14 @@ impl Service {
         i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)
     }
 
-    /// Its process ended: it starts again, at once the first time.
-    pub fn ended(&mut self, how: &str, now: Instant) {
+    /// Its process ended, in words and whether as it should: it starts again, at once the first time and when the
+    /// end was meant (`restart agent`).
+    pub fn ended(&mut self, how: &str, meant: bool, now: Instant) {
         let State::Running { since, .. } = self.state else { return };
-        let wait = self.backoff.ended(since, now);
+        let mut wait = self.backoff.ended(since, now);
+        if meant && !self.backoff.alarming() {
+            wait = Duration::ZERO;
+        }
         let wait_ms = wait.as_millis();
         if self.backoff.alarming() {
             tracing::error!(
@@ -112,5 +116,59 @@ impl Service {
             // It may just have ended.
             let _ = kill(pid, signal);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service whose process is said to run since `now`.
+    fn running(now: Instant) -> Service {
+        let mut service = Service::new("test", &[], now);
+        service.state = State::Running { pid: Pid::from_raw(1), since: now };
+        service
+    }
+
+    fn wait(service: &Service, now: Instant) -> Duration {
+        match service.state {
+            State::Waiting { until } => until - now,
+            State::Running { .. } => panic!("it runs"),
+        }
+    }
+
+    #[test]
+    fn a_crash_is_followed_by_a_start_at_once_and_a_second_one_by_a_wait() {
+        let now = Instant::now();
+        let mut service = running(now);
+        service.ended("crashed", false, now);
+        assert_eq!(wait(&service, now), Duration::ZERO);
+        service.state = State::Running { pid: Pid::from_raw(1), since: now };
+        service.ended("crashed", false, now);
+        assert_eq!(wait(&service, now), Duration::from_millis(200));
+        assert_eq!((service.pid(), service.since()), (None, None));
+    }
+
+    #[test]
+    fn an_end_that_was_meant_never_waits_unless_it_repeats_without_end() {
+        let now = Instant::now();
+        let mut service = running(now);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            service.state = State::Running { pid: Pid::from_raw(1), since: now };
+            service.ended("ended", true, now);
+            waits.push(wait(&service, now));
+        }
+        assert!(waits[..4].iter().all(Duration::is_zero), "{waits:?}");
+        assert!(waits[4..].iter().all(|wait| !wait.is_zero()), "{waits:?}");
+    }
+
+    #[test]
+    fn an_end_that_nobody_waits_for_changes_nothing() {
+        let now = Instant::now();
+        let mut service = Service::new("test", &[], now + Duration::from_secs(5));
+        service.ended("ended", false, now);
+        assert_eq!(wait(&service, now), Duration::from_secs(5));
+        assert_eq!(service.tick(now), Some(Duration::from_secs(5)));
     }
 }

@@ -169,16 +169,16 @@ impl Supervisor {
     /// Waits for every process that ended, also those that lost their parents.
     fn reap(&mut self) {
         loop {
-            let (pid, how) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, format!("ended with status {code}")),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("was ended by {signal}")),
+            let (pid, how, meant) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, format!("ended with status {code}"), code == 0),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("was ended by {signal}"), false),
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
             let now = Instant::now();
             for service in std::iter::once(&mut self.agent).chain(&mut self.shells) {
                 if service.pid() == Some(pid) {
-                    service.ended(&how, now);
+                    service.ended(&how, meant, now);
                 }
             }
         }
