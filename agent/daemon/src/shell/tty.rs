@@ -131,3 +131,52 @@ impl Terminal for Tty {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::{AgentAt, Shell};
+    use nix::pty::openpty;
+
+    fn mode(terminal: &impl AsFd) -> Termios {
+        tcgetattr(terminal).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_is_raw_without_flow_control_while_it_is_used_and_as_before_afterwards() {
+        let pty = openpty(None, None).unwrap();
+        let before = mode(&pty.slave);
+        assert!(before.input_flags.contains(InputFlags::IXON));
+        let slave = File::from(pty.slave.try_clone().unwrap());
+        let tty = Tty::raw(slave.try_clone().unwrap(), slave).unwrap();
+        let during = mode(&pty.slave);
+        assert!(!during.input_flags.intersects(InputFlags::IXON | InputFlags::PARMRK | InputFlags::ICRNL));
+        assert!(during.control_flags.contains(ControlFlags::CLOCAL));
+        // What waits to be sent would hold the restoring up.
+        drop(tty);
+        let after = mode(&pty.slave);
+        assert_eq!(after.input_flags, before.input_flags);
+        assert_eq!(after.local_flags, before.local_flags);
+        assert_eq!(after.output_flags, before.output_flags);
+    }
+
+    #[test]
+    fn a_shell_on_a_pty_answers_byte_by_byte_and_ends_with_it() {
+        let pty = openpty(None, None).unwrap();
+        let slave = File::from(pty.slave);
+        let tty = Tty::raw(slave.try_clone().unwrap(), slave).unwrap();
+        let shell = std::thread::spawn(move || Shell::new(tty, AgentAt("/nonexistent".into()), false).run());
+        let mut master = File::from(pty.master);
+        for byte in b"show version\r\x04" {
+            master.write_all(&[*byte]).unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        shell.join().unwrap().unwrap();
+        let mut seen = Vec::new();
+        // With nobody on the other side the last read fails.
+        let _ = master.read_to_end(&mut seen);
+        let text = String::from_utf8(seen).unwrap();
+        assert!(text.contains("(NO AGENT)> show version\r\nBascule "), "{text}");
+        assert_eq!(text.matches("(NO AGENT)> ").count(), 2, "{text}");
+    }
+}
