@@ -22,7 +22,7 @@ use bascule_core::desired;
 use bascule_core::node::Node;
 use thiserror::Error;
 
-use self::node::Agent;
+use self::node::{Agent, Signals};
 use self::source::Source;
 use self::survivor::Survivor;
 use crate::control::{ControlError, RunDir};
@@ -79,6 +79,11 @@ pub fn run(options: Options) -> Result<(), RunError> {
 }
 
 fn start(options: Options) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = {
+        let _main = runtime.enter();
+        Signals::hear()?
+    };
     let run_dir = RunDir::take(&options.run_dir)?;
     let listener = run_dir.bind()?;
     let state_dir = options.state_dir.unwrap_or_else(|| options.run_dir.clone());
@@ -91,10 +96,9 @@ fn start(options: Options) -> Result<(), RunError> {
     vrrp.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let kernel = kernel::start(Arc::clone(&first.config), vrrp.roles(), outflow.announcements, kernel::POLL)?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let agent = Agent::new(node, vrrp, kernel, source, survivor, run_dir, options.supervised);
-        agent.run(listener, outflow.notices, first, refused).await
+        agent.run(signals, listener, outflow.notices, first, refused).await
     })?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use bascule_core::notice::{Notice, Severity};
 use bascule_core::router::{Role, Roles};
 use bascule_core::status::{Connections, KernelView, Reply, Request, Status, Surroundings};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::source::{Loaded, Source};
@@ -54,6 +54,31 @@ pub struct Agent {
     started: Instant,
 }
 
+/// The signals that mean something to the agent.
+#[derive(Debug)]
+pub struct Signals {
+    /// Read the configuration again.
+    hang_up: Signal,
+    /// Leave.
+    terminate: Signal,
+    /// Leave.
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Hears them from now on: until then SIGHUP would end the process. Needs the main thread's runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses a handler.
+    pub fn hear() -> io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Why the main loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -82,19 +107,15 @@ impl Agent {
     /// Runs `first` and whatever comes later, until it is told to end.
     ///
     /// # Errors
-    /// When signals or the control socket cannot be heard.
+    /// When the control socket cannot be heard.
     pub async fn run(
         mut self,
+        mut signals: Signals,
         listener: BlockingListener,
         mut notices: mpsc::UnboundedReceiver<Notice>,
         first: Loaded,
         refused: Option<Vec<String>>,
     ) -> io::Result<()> {
-        let (mut hang_up, mut terminate, mut interrupt) = (
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
         let (calls, mut inbox) = mpsc::channel::<Call>(16);
         listener.set_nonblocking(true)?;
         tokio::spawn(control::serve(UnixListener::from_std(listener)?, calls));
@@ -129,9 +150,9 @@ impl Agent {
                 () = sleep_until(self.node.deadline()) => self.handle(Event::Timer),
                 () = sleep_until(self.unsaved.as_ref().map(|(_, due)| *due)) => self.save(),
                 _ = beat.tick() => self.beat(),
-                _ = hang_up.recv() => drop(self.reload()),
-                _ = terminate.recv() => break End::Leave,
-                _ = interrupt.recv() => break End::Leave,
+                _ = signals.hang_up.recv() => drop(self.reload()),
+                _ = signals.terminate.recv() => break End::Leave,
+                _ = signals.interrupt.recv() => break End::Leave,
             }
         };
         self.save();
