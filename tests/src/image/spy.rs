@@ -120,9 +120,8 @@ impl Spy {
     /// # Errors
     /// The shell does not answer.
     pub fn agent(&mut self) -> Result<Option<u32>> {
-        let look = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^[^ ]* agent ' && \
-                    echo ${p#/proc/}; done; true";
-        let (text, _) = self.run(look)?;
+        // Init starts each of its processes by this name.
+        let (text, _) = self.run("pgrep -f '/proc/self/exe agent '")?;
         Ok(text.lines().find_map(|line| line.trim().parse().ok()))
     }
 

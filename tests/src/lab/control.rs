@@ -143,6 +143,7 @@ fn broken_frames(_: &mut Context) -> Result<Outcome> {
     good.status()?;
     agent.status()?;
     drop(silent);
+    std::thread::sleep(5 * TENTH);
     let mut worst = Duration::ZERO;
     for (family, vrid, _) in FAMILIES {
         let all = pair.world.observer.adverts(since, by(&pair.world.a, vrid));
