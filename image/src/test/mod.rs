@@ -114,8 +114,10 @@ fn run(tier: Tier, filters: &[String]) -> Result<Tally> {
         Tier::Lab | Tier::Image => {
             host::need(&packages())?;
             // Built before the first case, whose limit a first build would break.
-            if let Err(error) = build::slot(Board::X86_64, Profile::Lab, Flavour::Generic) {
-                println!("cases that need a box will fail: {error:#}");
+            for &(board, flavour) in slots(tier) {
+                if let Err(error) = build::slot(board, Profile::Lab, flavour) {
+                    println!("cases that need a box for {board} will fail: {error:#}");
+                }
             }
             cases::run(name(tier), filters)
         }
@@ -138,9 +140,22 @@ fn fast(filters: &[String]) -> Result<Tally> {
     Ok(tally)
 }
 
+/// What the cases of a tier boot.
+fn slots(tier: Tier) -> &'static [(Board, Flavour)] {
+    match tier {
+        Tier::Fast => &[],
+        Tier::Lab => &[(Board::X86_64, Flavour::Cloud)],
+        Tier::Image => &[
+            (Board::X86_64, Flavour::Generic),
+            (Board::X86_64, Flavour::Cloud),
+            (Board::Aarch64, Flavour::Cloud),
+        ],
+    }
+}
+
 /// What the lab and image tiers run beside our own programs.
 fn packages() -> Vec<&'static str> {
-    let mut all = vec!["ipvsadm", "keepalived"];
+    let mut all = vec!["busybox-static", "frr", "ipvsadm", "keepalived", "nginx-light", "tshark"];
     all.extend(net::PACKAGES);
     for board in [Board::X86_64, Board::Aarch64] {
         all.extend(qemu::packages(board));
