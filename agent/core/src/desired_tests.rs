@@ -85,6 +85,16 @@ fn a_master_also_holds_its_virtual_addresses_each_on_its_interface_with_its_pref
 }
 
 #[test]
+fn a_virtual_router_in_fault_holds_nothing_virtual() {
+    let mut faulty = roles(&["web", "dns"]);
+    for status in faulty.routers.values_mut() {
+        status.role = Role::Fault("interface eth0 does not exist".into());
+    }
+    let addresses = addressing(&farm(), &faulty).addresses;
+    assert!(addresses.values().all(|kind| *kind == AddressKind::Own), "{addresses:?}");
+}
+
+#[test]
 fn routes_do_not_depend_on_the_role() {
     for masters in [&[][..], &["web", "dns"]] {
         let routes = addressing(&farm(), &roles(masters)).routes;

@@ -168,6 +168,10 @@ fn a_probe_that_is_never_answered_says_nothing_but_is_shown() {
     assert_eq!(standing(&monitor), Standing::Up { bad: 0 });
     let detail = monitor.view(&target(1)).expect("watched").detail;
     assert!(detail.contains("the prober does not answer"), "{detail}");
+    let due = monitor.deadline().expect("due");
+    let probe = monitor.poll(due).remove(0);
+    monitor.outcome(due + MS, up(probe.id));
+    assert_eq!(monitor.view(&target(1)).expect("watched").detail, "answered in 1.0 ms");
 }
 
 #[test]

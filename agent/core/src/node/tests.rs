@@ -165,6 +165,7 @@ fn a_successor_leaves_the_kernels_table_as_it_is() {
     let mut successor = Node::resume(postcard::from_bytes(&saved).expect("the same"));
     let effects = successor.handle(at(5_200), farm());
     assert_eq!(successor.ipvs, before);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Save(_))), "what is saved is true");
     assert_eq!(tables(&effects), [["10.1.0.22"]]);
     let effects = run(&mut successor, at(9_000), |server| server != "10.1.0.21");
     assert_eq!(tables(&effects), Vec::<Vec<String>>::new(), "and goes on without a change");
