@@ -52,5 +52,8 @@ fn main() -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.tier == Tier::Image {
+        image::prepare(&cases);
+    }
     runner::run_all(&cases, arguments.tier)
 }

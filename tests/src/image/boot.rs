@@ -101,7 +101,7 @@ fn uefi(context: &mut Context) -> Result<Outcome> {
 }
 
 fn arm(context: &mut Context) -> Result<Outcome> {
-    boots(context, Board::Aarch64, Flavour::Cloud, Firmware::Uefi)
+    boots(context, Board::Aarch64, Flavour::Generic, Firmware::Uefi)
 }
 
 fn bad_config(context: &mut Context) -> Result<Outcome> {

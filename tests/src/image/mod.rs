@@ -4,7 +4,25 @@ mod boot;
 mod pair;
 mod spy;
 
+use bascule_image::board::{Board, Flavour};
+use bascule_image::build;
+use bascule_image::toolchain::Profile;
+
 use crate::runner::Case;
+
+/// Builds what `cases` boot, so that a first build does not use up the limit of a case. What cannot be built
+/// fails the cases that need it.
+pub fn prepare(cases: &[&Case]) {
+    let mut wanted = vec![(Board::X86_64, Flavour::Generic), (Board::X86_64, Flavour::Cloud)];
+    if cases.iter().any(|case| case.name.contains(Board::Aarch64.name())) {
+        wanted.push((Board::Aarch64, Flavour::Generic));
+    }
+    for (board, flavour) in wanted {
+        if let Err(error) = build::slot(board, Profile::Lab, flavour) {
+            println!("cases that boot {board} with the {} kernel will fail: {error:#}", flavour.name());
+        }
+    }
+}
 
 /// The tier's cases, in the order they run.
 pub fn cases() -> Vec<Case> {

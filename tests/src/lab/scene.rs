@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use bascule_core::status::Status;
 
 use super::agent::{Agent, SOON};
 use super::observer::now;
@@ -83,6 +84,9 @@ impl Pair {
         let limit = 2 * down_interval(interval, LOW) + SOON;
         self.agent_a.wait_master(limit)?;
         self.agent_b.wait_backup(limit)?;
+        // Before it has heard the Master its timer runs from its own start.
+        let heard = |status: &Status| status.routers.iter().all(|router| router.status.master.is_some());
+        self.agent_b.wait("it has heard the Master", limit, heard)?;
         for (_, _, vip) in FAMILIES {
             self.world.a.wait_has(vip, true, SOON)?;
             self.world.b.wait_has(vip, false, SOON)?;
