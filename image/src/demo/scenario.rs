@@ -135,7 +135,7 @@ impl Play<'_> {
             .iter()
             .map(|name| format!("{name} {:2}", answers.get(name).unwrap_or(&0)))
             .collect();
-        let masters = self.stage.advertisers(self.plan.advert * 2);
+        let masters = self.stage.masters(self.plan.advert);
         let master = if masters.is_empty() { "nobody".to_owned() } else { masters.join(" and ") };
         let lively = self.held.lively(TICK * 3);
         self.tell(&format!(

@@ -185,12 +185,25 @@ impl Stage {
         self.boxes.iter().position(|unit| unit.mac == mac)
     }
 
-    /// The boxes whose adverts were seen within `within`.
+    /// Who is master by the adverts on the segment: the sender of the last one, or both if they take turns; nobody
+    /// if the last one is older than two intervals.
     #[must_use]
-    pub fn advertisers(&self, within: Duration) -> Vec<&str> {
-        let Some(since) = Instant::now().checked_sub(within) else { return Vec::new() };
-        let seen = |unit: &&Unit| self.advert_of(unit, since).is_some();
-        self.boxes.iter().filter(seen).map(|unit| unit.name.as_str()).collect()
+    pub fn masters(&self, advert: Duration) -> Vec<&str> {
+        let now = Instant::now();
+        let mut turns: Vec<(&str, Instant)> = Vec::new();
+        for seen in self.sniffer.all().iter().filter(|seen| now.duration_since(seen.at) < advert * 4) {
+            let What::Advert { source, priority: 1.., .. } = seen.what else { continue };
+            let Some(unit) = self.boxes.iter().find(|unit| source == IpAddr::V4(unit.own)) else { continue };
+            match turns.last_mut() {
+                Some((name, at)) if *name == unit.name => *at = seen.at,
+                Some(_) | None => turns.push((&unit.name, seen.at)),
+            }
+        }
+        match turns.as_slice() {
+            [.., (first, _), (second, _), (third, _)] if first == third => vec![first, second],
+            [.., (name, at)] if now.duration_since(*at) < advert * 2 => vec![name],
+            [..] => Vec::new(),
+        }
     }
 
     /// The first advert of a box at or after `since`, but for a resignation.
