@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::desired::{self, Addressing, Ipvs};
+use crate::desired::{self, Ipvs};
 use crate::health::{self, Change, Monitor, Probe, ProbeOutcome, Target};
 use crate::net::Name;
 use crate::notice::Notice;
@@ -30,7 +30,8 @@ pub enum Event {
     Config(Arc<Config>, String),
     /// A configuration could not be used; the text says which and why. What runs goes on.
     ConfigRefused(String),
-    /// The latest roles.
+    /// The latest roles, for the picture of the box. What a role wants of the kernel the address thread computes
+    /// from the same level (`desired::addressing`), so that a takeover never waits for the main thread.
     Roles(Roles),
     /// A probe ended.
     Probed(ProbeOutcome),
@@ -45,9 +46,6 @@ pub enum Event {
 pub enum Effect {
     /// Run a probe.
     Probe(Probe),
-    /// The latest wanted addresses and routes. The address thread computes the same from the latest roles
-    /// (`desired::addressing`) so that a takeover never waits for the main thread.
-    Addressing(Addressing),
     /// The latest wanted IPVS table; the newest replaces any that is still waiting.
     Apply(Ipvs),
     /// The virtual routers to run.
@@ -82,7 +80,6 @@ pub struct Node {
     paced: Option<Instant>,
     /// Services without a real server that takes connections.
     starved: BTreeSet<Name>,
-    addressing: Option<Addressing>,
     ipvs: Option<Ipvs>,
     routers: Option<Vec<crate::vrrp::Settings>>,
     saved: Snapshot,
@@ -117,10 +114,7 @@ impl Node {
                 self.refused = Some(reason.clone());
                 effects.push(Effect::Tell(Notice::ConfigRefused { reason }));
             }
-            Event::Roles(roles) => {
-                self.roles = roles;
-                self.want_addressing(&mut effects);
-            }
+            Event::Roles(roles) => self.roles = roles,
             Event::Probed(outcome) => {
                 if let Some(change) = self.monitor.outcome(now, outcome) {
                     self.tell_server(change, &mut effects);
@@ -153,25 +147,10 @@ impl Node {
             self.routers = Some(routers.clone());
             effects.push(Effect::Routers(routers));
         }
-        self.want_addressing(effects);
         self.want_ipvs(effects);
         effects.push(Effect::Tell(Notice::ConfigApplied { source }));
         self.starved = self.starving();
         self.save(effects);
-    }
-
-    /// The first answer waits until the role of every virtual router is known: a restarted agent must not take
-    /// away the addresses of a Master before it has learnt that it is one.
-    fn want_addressing(&mut self, effects: &mut Vec<Effect>) {
-        let Some(config) = &self.config else { return };
-        if self.addressing.is_none() && !desired::roles_known(config, &self.roles) {
-            return;
-        }
-        let wanted = desired::addressing(config, &self.roles);
-        if self.addressing.as_ref() != Some(&wanted) {
-            self.addressing = Some(wanted.clone());
-            effects.push(Effect::Addressing(wanted));
-        }
     }
 
     fn want_ipvs(&mut self, effects: &mut Vec<Effect>) {

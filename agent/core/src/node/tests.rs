@@ -110,19 +110,6 @@ fn a_fresh_boot_starts_with_the_sorry_server_and_probes_at_once() {
 }
 
 #[test]
-fn addresses_are_not_touched_before_the_roles_are_known() {
-    let mut node = Node::default();
-    let effects = node.handle(at(0), farm());
-    let addressing = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Addressing(_)));
-    assert!(!addressing(&effects));
-    assert!(!addressing(&node.handle(at(1), Event::Roles(Roles::default()))));
-    assert!(addressing(&node.handle(at(2), roles(Role::Backup))));
-    assert!(!addressing(&node.handle(at(3), roles(Role::Backup))), "nothing has changed");
-    assert!(addressing(&node.handle(at(4), roles(Role::Master))));
-    assert!(addressing(&node.handle(at(5), Event::Roles(Roles::default()))), "later an unknown role is none");
-}
-
-#[test]
 fn a_dead_server_leaves_and_the_last_one_makes_room_for_the_sorry_server() {
     let mut node = ready();
     let effects = run(&mut node, at(5_000), |server| server != "10.1.0.21");

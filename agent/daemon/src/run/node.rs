@@ -167,8 +167,6 @@ impl Agent {
         for effect in self.node.handle(monotonic(), event) {
             match effect {
                 Effect::Probe(probe) => self.prober.run(probe),
-                // The address thread computes the same from roles and configuration, without waiting for us.
-                Effect::Addressing(_) => {}
                 Effect::Apply(ipvs) => self.kernel.apply(ipvs),
                 Effect::Routers(settings) => self.vrrp.configure(settings),
                 Effect::Tell(notice) => tell(&notice),
