@@ -120,9 +120,12 @@ impl Spy {
     /// # Errors
     /// The shell does not answer.
     pub fn agent(&mut self) -> Result<Option<u32>> {
-        // Init starts each of its processes by this name.
-        let (text, _) = self.run("pgrep -f '/proc/self/exe agent '")?;
-        Ok(text.lines().find_map(|line| line.trim().parse().ok()))
+        let (text, _) = self.run("ps -o pid,args")?;
+        let agent = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words.get(2) == Some(&"agent") { words[0].parse().ok() } else { None }
+        };
+        Ok(text.lines().find_map(agent))
     }
 
     /// Waits until an agent runs that is not `old`.
