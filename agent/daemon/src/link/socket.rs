@@ -37,6 +37,10 @@ pub struct VrrpSocket {
     family: Family,
 }
 
+/// Receive buffer in bytes (the kernel doubles it for its own needs): some thousand adverts, what a flood brings
+/// while the thread that reads them pauses or is kept from a processor for a few milliseconds.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
 /// What `VrrpSocket::receive` found.
 #[derive(Debug)]
 pub enum Arrival {
@@ -59,7 +63,11 @@ impl VrrpSocket {
             Family::V6 => Domain::IPV6,
         };
         let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(VRRP)))?;
-        // First of all: until it is bound, the socket hears every interface.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            // Not privileged: as much as the system allows.
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        }
+        // Before anything else is set: until it is bound, the socket hears every interface.
         socket.bind_device(Some(interface.as_str().as_bytes()))?;
         match family {
             Family::V4 => {

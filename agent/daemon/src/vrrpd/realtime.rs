@@ -2,8 +2,8 @@
 //!
 //! No lock is waited for, no disk, log or netlink touched. The receive queues are drained before a timer fires,
 //! at most `BURST` packets a turn: a flood cannot stop our adverts, and packets that waited while we were
-//! late are seen before we act as if they had not come. After a full turn the thread pauses, so that a flood
-//! cannot keep a processor from everything else either.
+//! late are seen before we act as if they had not come. After `FLOOD` full turns in a row the thread pauses, so
+//! that a flood cannot keep a processor from everything else either.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,14 @@ use crate::sys::monotonic;
 
 /// Packets taken in one turn.
 const BURST: usize = 64;
+/// Full turns in a row before a pause. Together with the receive buffer it decides which flood is read whole: what
+/// overflows is lost blindly, a living Master's adverts among it, and three of those are a false takeover.
+const FLOOD: u32 = 32;
 /// The thread shows that it is alive at least this often.
 const HEARTBEAT_MILLIS: u16 = 1_000;
 /// The router's counters are published at most this often.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
-/// When a slot was busy or a turn was full, the thread comes back after this time.
+/// When a slot was busy, or after a flood's full turns, the thread comes back after this time.
 const BUSY: Duration = Duration::from_millis(1);
 
 /// Everything the thread owns.
@@ -44,8 +47,8 @@ pub struct RealTime {
     roles: Option<Roles>,
     /// An input or output slot was busy.
     busy: bool,
-    /// The last turn took as many packets as a turn may.
-    full: bool,
+    /// How many turns in a row took as many packets as a turn may.
+    full: u32,
     /// Shortest interval between own adverts: a deadline met later than this is missed.
     shortest: Duration,
     /// The socket to begin with, so that a flood on one cannot starve the others.
@@ -83,7 +86,7 @@ impl RealTime {
             timer,
             roles: None,
             busy: false,
-            full: false,
+            full: 0,
             shortest: Duration::MAX,
             first: 0,
             counted: Instant::ZERO,
@@ -125,9 +128,11 @@ impl RealTime {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        if self.full {
-            let now = monotonic();
-            std::thread::sleep(deadline.map_or(BUSY, |at| at.since(now).min(BUSY)));
+        if self.full > 0 {
+            if self.full.is_multiple_of(FLOOD) {
+                let now = monotonic();
+                std::thread::sleep(deadline.map_or(BUSY, |at| at.since(now).min(BUSY)));
+            }
             return;
         }
         // A timer that cannot be set is made good by the heartbeat's timeout.
@@ -170,7 +175,7 @@ impl RealTime {
                 }
             }
         }
-        self.full = left == 0;
+        self.full = if left == 0 { self.full.wrapping_add(1) } else { 0 };
         heard
     }
 
