@@ -1,5 +1,6 @@
 //! One box from its disk image: to the status on its console, by every firmware; and with a bad configuration.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -72,14 +73,31 @@ fn switch_on(context: &Context, slot: &Slot, config: &str, firmware: Firmware) -
 /// Types `show status` once the prompt is there, and returns what came.
 fn status(machine: &Machine, prompt: &str) -> Result<String> {
     machine.expect(prompt, BOOT)?;
+    ask_status(machine)
+}
+
+fn ask_status(machine: &Machine) -> Result<String> {
     machine.console.send("show status")?;
     Ok(machine.expect("repairs:", ANSWER)?.text)
+}
+
+/// The status once the kernel holds the services: a box that has just become Master may still be adding them.
+fn settled_status(machine: &Machine, prompt: &str) -> Result<String> {
+    let mut text = status(machine, prompt)?;
+    for _ in 0..10 {
+        if !text.contains("NOT IN KERNEL") {
+            break;
+        }
+        thread::sleep(Duration::from_secs(1));
+        text = ask_status(machine)?;
+    }
+    Ok(text)
 }
 
 fn boots(context: &Context, board: Board, flavour: Flavour, firmware: Firmware) -> Result<Outcome> {
     let slot = build::slot(board, Profile::Lab, flavour)?;
     let machine = switch_on(context, &slot, ALONE, firmware)?;
-    let text = status(&machine, "alone(MASTER)> ")?;
+    let text = settled_status(&machine, "alone(MASTER)> ")?;
     let up = machine.started().elapsed();
     for wanted in ["/config/bascule.toml", "MASTER", "192.0.2.100/24 held", "in kernel", "kernel: as wanted"]
     {

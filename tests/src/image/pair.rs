@@ -94,7 +94,10 @@ struct Scene {
 
 fn run(context: &mut Context) -> Result<Vec<Report>> {
     host::need(qemu::packages(Board::X86_64))?;
-    let plan = Plan { rate: RATE, log_dir: context.log_dir.clone(), ..Plan::default() };
+    // An agent resumes within three intervals. Under emulation on a busy machine it needs most of a second to be
+    // there again, so the intervals are the ordinary ones of one second.
+    let advert = Duration::from_secs(1);
+    let plan = Plan { rate: RATE, advert, log_dir: context.log_dir.clone(), ..Plan::default() };
     let slot = spy::bugged(context, &build::slot(Board::X86_64, Profile::Lab, Flavour::Cloud)?)?;
     let mut stage = Stage::set(&plan, &slot, &|line| println!("{line}"))?;
     for unit in &mut stage.boxes {
@@ -215,7 +218,7 @@ impl Scene {
             self.stage.advert_of(second, resigned)
         })?;
         let after = taken - resigned;
-        ensure!(after < Duration::from_millis(1000), "the other box took over {after:?} after priority 0");
+        ensure!(after < Duration::from_millis(2500), "the other box took over {after:?} after priority 0");
         // It boots by itself and, being the higher one, takes the address back.
         let back = crate::lab::process::wait_for("the box is back and has the address again", BOOT, || {
             let again = taken + Duration::from_secs(3);
