@@ -75,10 +75,13 @@ impl Sender {
     }
 }
 
+/// Makes a message for a virtual router and its address.
+type Make = fn(&Sender, u8, IpAddr) -> Vec<u8>;
+
 /// What a hostile message is like, and as what it must be counted.
 struct Trick {
     what: &'static str,
-    make: fn(&Sender, u8, IpAddr) -> Vec<u8>,
+    make: Make,
     hops: u32,
     reason: RefusedAdvert,
 }
@@ -177,7 +180,7 @@ fn flood(_: &mut Context) -> Result<Outcome> {
     let since = now();
     let mut sent = 0_u64;
     let mut figures = Vec::new();
-    let kinds: [(&str, fn(&Sender, u8, IpAddr) -> Vec<u8>); 3] = [
+    let kinds: [(&str, Make); 3] = [
         ("garbage", |_, _, _| vec![0x31; 200]),
         ("another virtual router", |s, _, vip| s.advert(3, 99, 200, vip)),
         ("wrong checksums", |s, vrid, vip| {

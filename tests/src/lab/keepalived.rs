@@ -99,8 +99,7 @@ fn taken_by(world: &World, node: &Node, before: &Node, since: Duration) -> Resul
         let what = format!("{family}: adverts of the box that takes over");
         let (first, _) = world.observer.wait_advert(&what, since, SOON, by(node, vrid))?;
         let old = world.observer.adverts(Duration::ZERO, by(before, vrid));
-        let last =
-            old.iter().map(|(at, _)| *at).filter(|at| *at < first).last().context("no advert before")?;
+        let last = old.iter().map(|(at, _)| *at).rfind(|at| *at < first).context("no advert before")?;
         *gap = first - last;
         node.wait_has(vip, true, SOON)?;
     }

@@ -200,11 +200,13 @@ fn no_preempt(_: &mut Context) -> Result<Outcome> {
     Ok(passed(""))
 }
 
-/// Both are Master while the switch parts them. Returns the moment of healing.
-fn part_and_heal(pair: &mut Pair) -> Result<Duration> {
+/// Both are Master while the switch parts them, a little longer with every round, so that it heals at another
+/// phase of their adverts. Returns the moment of healing.
+fn part_and_heal(pair: &mut Pair, round: u32) -> Result<Duration> {
     pair.world.segment.isolate(&pair.world.b.host.port)?;
     pair.agent_b.wait_master(SOON)?;
     pair.agent_a.wait_master(SOON)?;
+    std::thread::sleep(round * TENTH / 4);
     let healed = now();
     pair.world.segment.heal(&pair.world.b.host.port)?;
     Ok(healed)
@@ -217,8 +219,8 @@ fn split(_: &mut Context) -> Result<Outcome> {
     // Announcements of a's own becoming Master are over when the delayed second round has been sent.
     std::thread::sleep(Duration::from_secs(6));
     let mut heard = [0, 0];
-    for _ in 0..20 {
-        let healed = part_and_heal(&mut pair)?;
+    for round in 0..20 {
+        let healed = part_and_heal(&mut pair, round)?;
         pair.settle(TENTH)?;
         std::thread::sleep(3 * TENTH);
         let world = &pair.world;

@@ -46,9 +46,9 @@ fn with(service: &Service, servers: &[&str]) -> Vec<String> {
 fn leaves(park: &mut Park) -> Result<String> {
     let service = checked(None);
     let (_first, _second) = park.pair(&service.toml())?;
-    park.a.wait_table(&saved(&[service.clone()]), LONG)?;
+    park.a.wait_table(&saved(std::slice::from_ref(&service)), LONG)?;
     // The backup's table follows the same health, so that it can take over at any time.
-    park.b.wait_table(&saved(&[service.clone()]), LONG)?;
+    park.b.wait_table(&saved(std::slice::from_ref(&service)), LONG)?;
     let mut took = Vec::new();
     for _ in 0..2 {
         park.nat[0].stop();
@@ -61,7 +61,7 @@ fn leaves(park: &mut Park) -> Result<String> {
         }
         park.nat[0].start()?;
         let begin = Instant::now();
-        park.a.wait_table(&saved(&[service.clone()]), LONG)?;
+        park.a.wait_table(&saved(std::slice::from_ref(&service)), LONG)?;
         took.push(begin.elapsed());
     }
     let figures: Vec<String> = took.iter().map(|time| time.as_millis().to_string()).collect();
@@ -117,7 +117,7 @@ fn sorry(park: &mut Park) -> Result<String> {
         .or_else(|error| if format!("{error:#}").contains("exists") { Ok(()) } else { Err(error) })?;
     let service = checked(Some("10.9.0.31"));
     let (_first, _second) = park.pair(&service.toml())?;
-    park.a.wait_table(&saved(&[service.clone()]), LONG)?;
+    park.a.wait_table(&saved(std::slice::from_ref(&service)), LONG)?;
     let watch = Watch::start(&park.a)?;
     for _ in 0..2 {
         park.nat[0].stop();
@@ -125,7 +125,7 @@ fn sorry(park: &mut Park) -> Result<String> {
         park.a.wait_table(&with(&service, &["10.9.0.31"]), LONG).context("both servers are down")?;
         park.nat[0].start()?;
         park.nat[1].start()?;
-        park.a.wait_table(&saved(&[service.clone()]), LONG).context("both servers are back")?;
+        park.a.wait_table(&saved(std::slice::from_ref(&service)), LONG).context("both servers are back")?;
     }
     let seen = watch.end()?;
     ensure!(seen.len() >= 4, "the watch saw only {seen:?}");

@@ -228,7 +228,7 @@ pub fn run_in(netns: &Netns, program: &str, arguments: &str) -> Result<String> {
 /// A configuration of the pair: front and back virtual addresses of both families in one virtual router each,
 /// connection sync over the back segment, and the services.
 pub fn config(priority: u8, services: &str) -> String {
-    let mut text = format!("[sync]\ninterface = \"eth1\"\nid = 7\n");
+    let mut text = "[sync]\ninterface = \"eth1\"\nid = 7\n".to_owned();
     for (name, vrid, front, back) in [
         ("v4", 51, format!("{VIP_V4}/24"), "10.10.0.100/24"),
         ("v6", 52, format!("{VIP_V6}/64"), "2001:db8:10::100/64"),
