@@ -1,7 +1,6 @@
-//! What the control socket carries: requests, replies and the picture of the box that `show status` prints.
+//! The picture of the box that `show status` prints.
 //!
-//! Frames are postcard, then CRC-32, then COBS with a zero delimiter; the first byte inside is the version.
-//! Enums are append-only: postcard encodes the variant's index.
+//! It travels on the control socket: fields are append-only, as postcard has no names.
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -13,39 +12,6 @@ use crate::config::model::Protocol;
 use crate::desired::{AddressKey, DestinationKey, Ipvs, ServiceKey};
 use crate::net::{Endpoint, IfName, Name, Prefix};
 use crate::router::{RouterStatus, Statistics};
-
-/// Version of the frames on the control socket.
-pub const VERSION: u8 = 1;
-
-/// A client's request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Request {
-    /// `show status`.
-    Status,
-    /// Read the configuration file again and apply it by difference.
-    Reload,
-    /// Host name and role in one word, as the shell's prompt shows them.
-    Prompt,
-    /// The latest so many lines of the log.
-    Log(u32),
-    /// The running configuration as it was read.
-    Configuration,
-    /// End the agent without leaving its roles; whoever supervises it starts it again at once.
-    Restart,
-}
-
-/// The agent's reply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reply {
-    /// To `Status`.
-    Status(Box<Status>),
-    /// Done; the text says what was done.
-    Done(String),
-    /// Refused or failed; the lines say what and why. Nothing was changed.
-    Refused(Vec<String>),
-    /// To `Prompt`, `Log` and `Configuration`.
-    Lines(Vec<String>),
-}
 
 /// The whole picture of a box.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_core::status::{Reply, Request};
+use bascule_core::control::{Reply, Request};
 use bascule_core::wire::frame::{self, Decoder, FrameError};
 use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;

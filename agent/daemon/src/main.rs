@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bascule_core::status::{Reply, Request};
+use bascule_core::control::{Reply, Request};
 use clap::{Args, Parser, Subcommand};
 
 mod backoff;
@@ -164,7 +164,7 @@ fn ask(run_dir: &Path, request: &Request) -> ExitCode {
             lines.iter().for_each(|line| eprintln!("{line}"));
             ExitCode::FAILURE
         }
-        Ok(Reply::Status(_) | Reply::Lines(_)) => report(Err("the agent answered another question")),
+        Ok(_) => report(Err("the agent answered another question")),
         Err(error) => report(Err(error)),
     }
 }

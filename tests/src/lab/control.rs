@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bascule_core::status::{Reply, Request};
+use bascule_core::control::{Reply, Request};
 use bascule_core::wire::frame::{Decoder, FRAME_MAX, encode};
 
 use crate::runner::{Case, Context, Outcome};

@@ -4,6 +4,7 @@
 //! An interface that does not exist is no error here: the virtual router is in Fault until it appears.
 
 mod check;
+pub mod edit;
 mod explain;
 pub mod model;
 mod read;

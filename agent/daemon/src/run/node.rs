@@ -5,10 +5,11 @@ use std::os::unix::net::UnixListener as BlockingListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bascule_core::control::{Reply, Request};
 use bascule_core::node::{Effect, Event, Node, Snapshot};
 use bascule_core::notice::{Notice, Severity};
 use bascule_core::router::{Role, Roles};
-use bascule_core::status::{Connections, KernelView, Reply, Request, Status, Surroundings};
+use bascule_core::status::{Connections, KernelView, Status, Surroundings};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -239,6 +240,7 @@ impl Agent {
             Request::Restart => {
                 Reply::Refused(vec!["Nothing would start the agent again: no init runs here.".to_owned()])
             }
+            other => Reply::Refused(vec![format!("this release does not answer {other:?}")]),
         };
         (reply, None)
     }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use bascule_core::status::{Reply, Request};
+use bascule_core::control::{Reply, Request};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -230,6 +230,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             Ok(Reply::Status(status)) => self.say_all(show::status(&status)),
             Ok(Reply::Done(text)) => self.say(&text),
             Ok(Reply::Lines(lines) | Reply::Refused(lines)) => self.say_all(lines),
+            Ok(_) => self.say("The agent answered another question."),
             Err(error) => {
                 let mut lines = Vec::new();
                 show::wrap(&mut lines, "", &error.to_string());

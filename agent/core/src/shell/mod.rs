@@ -1,0 +1,6 @@
+//! The engine of the shell: what bytes from a terminal mean, what can be typed, and what is printed.
+//!
+//! It knows no terminal, no agent and no clock: the daemon's shell feeds it and carries its commands out.
+
+pub mod command;
+pub mod report;
