@@ -4,6 +4,7 @@
 //! login yet, and its banner says so.
 
 pub mod commands;
+pub mod console;
 pub mod editor;
 pub mod show;
 pub mod tty;
