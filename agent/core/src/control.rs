@@ -113,6 +113,11 @@ pub enum Request {
         /// As typed, secrets masked.
         line: String,
     },
+    /// `save rescue`: keep the running configuration as the one to fall back to when no revision can be used.
+    Rescue {
+        /// Who keeps it.
+        user: Name,
+    },
 }
 
 /// Identifies a candidate for as long as the box is up.
@@ -178,7 +183,7 @@ pub struct CommitLine {
     pub user: String,
     /// Why; may be empty.
     pub comment: String,
-    /// Not confirmed yet.
+    /// Made by `commit confirmed`, and not confirmed so far; one that went back never was.
     pub unconfirmed: bool,
 }
 

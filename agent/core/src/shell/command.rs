@@ -235,4 +235,6 @@ pub enum Candidate {
         /// Path; from the terminal, until Ctrl-D, when not given.
         from: Option<String>,
     },
+    /// Keep the running configuration as the one to fall back to when no revision can be used.
+    SaveRescue,
 }
