@@ -47,6 +47,15 @@ pub enum ValueError {
     /// Not an object name.
     #[error("{0:?} is not a name: 1 to 31 of a-z A-Z 0-9 . _ -, first a letter or digit")]
     Name(String),
+    /// VLAN identifier out of range.
+    #[error("VLAN id {0} is out of range: use 1 to 4094")]
+    VlanId(u32),
+    /// MTU out of range.
+    #[error("MTU {0} is out of range: use 68 to 65535 bytes (1280 or more where IPv6 runs)")]
+    Mtu(u32),
+    /// Neither a host name nor an address.
+    #[error("{0:?} is neither a host name nor an address: write ntp.example.net, 192.0.2.1 or 2001:db8::1")]
+    Host(String),
     /// Not a duration.
     #[error("{0:?} is not a duration: write a number with a unit, for example 250ms, 1s, 5m")]
     Duration(String),
@@ -163,6 +172,14 @@ bounded! {
     /// Priority of a VRRP router, 1 to 255; 255 is the owner of the addresses (RFC 9568 section 5.2.4).
     /// Priority 0 exists only on the wire: "I am leaving".
     Priority(u8), 1..=255, Priority
+}
+bounded! {
+    /// VLAN identifier, 1 to 4094 (IEEE 802.1Q; 0 and 4095 are reserved).
+    VlanId(u16), 1..=4_094, VlanId
+}
+bounded! {
+    /// Largest packet of an interface in bytes, 68 (RFC 791) to 65535.
+    Mtu(u16), 68..=65_535, Mtu
 }
 bounded! {
     /// IPVS weight of a real server, 0 to 65535; 0 takes no new connections.
@@ -331,6 +348,53 @@ impl fmt::Display for Name {
 }
 
 textual!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$", "web");
+
+/// A host by its name (RFC 1123: labels of letters, digits and hyphens, 253 bytes at most) or its address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Host(String);
+
+impl Host {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address, when it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.parse().ok()
+    }
+}
+
+impl FromStr for Host {
+    type Err = ValueError;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        // Four numbers that are no address are a mistyped address.
+        let numbers = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let name = text.len() <= 253 && !numbers && text.split('.').all(label);
+        if name || text.parse::<IpAddr>().is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError::Host(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+textual!(Host, "^[A-Za-z0-9.:-]{1,253}$", "ntp.example.net");
 
 /// Name of an IPVS scheduler module, `ip_vs_NAME` (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the NUL).
 /// Any name is allowed: only the running kernel knows which it has.

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::net::{Endpoint, IfName, Name, Port, Prefix, Priority, Scheduler, ValueError, Vrid, Weight};
+use crate::net::{
+    Endpoint, Host, IfName, Mtu, Name, Port, Prefix, Priority, Scheduler, ValueError, VlanId, Vrid, Weight,
+};
 
 /// The whole configuration of a box.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +40,11 @@ pub struct Config {
 pub struct System {
     /// Host name, shown in the prompt, in logs and in the status.
     pub hostname: Option<Name>,
+    /// DNS servers that this box asks, at most three, in this order.
+    #[schemars(extend("examples" = [["192.0.2.53"]]))]
+    pub name_servers: Vec<IpAddr>,
+    /// Time servers (NTP), by name or address; the first that answers sets the clock.
+    pub ntp_servers: Vec<Host>,
 }
 
 /// A network interface of the box.
@@ -46,6 +53,21 @@ pub struct System {
 pub struct Interface {
     /// The box's own addresses here, each with its prefix length. Virtual addresses belong to `vrrp`.
     pub addresses: Vec<Prefix>,
+    /// Makes this a VLAN interface; without it the interface is one that the box has.
+    pub vlan: Option<Vlan>,
+    /// Largest packet in bytes, 68 to 65535; the driver's choice when left out. Counts for one VLAN or the whole
+    /// port, and must be the same on every machine of the segment.
+    pub mtu: Option<Mtu>,
+}
+
+/// A VLAN (IEEE 802.1Q) on a port of the box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Vlan {
+    /// Interface that carries the tagged frames. It need not be configured itself.
+    pub parent: IfName,
+    /// VLAN id, 1 to 4094.
+    pub id: VlanId,
 }
 
 /// A static route.

@@ -51,7 +51,7 @@ fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     );
     assert_eq!(
         refused("[system]\nlocation = \"here\""),
-        ["2:1: system.location: unknown key \"location\" (known here: hostname)"]
+        ["2:1: system.location: unknown key \"location\" (known here: hostname, name-servers, ntp-servers)"]
     );
 }
 

@@ -1,14 +1,23 @@
 //! Interfaces, routes and the sync group.
 
 use core::net::IpAddr;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Checker;
+use crate::config::model::{Interface, Vlan};
 use crate::config::source::Path;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, IfName, Mtu, Prefix, VlanId};
+
+/// As many name servers as a resolver asks (`MAXNS` of every libc).
+const NAME_SERVERS_MAX: usize = 3;
+/// IPv6 needs this (RFC 8200 section 5).
+const IPV6_MTU_MIN: u16 = 1_280;
 
 pub(super) fn check(checker: &mut Checker<'_>) {
+    name_servers(checker);
     interfaces(checker);
+    vlans(checker);
+    mtus(checker);
     routes(checker);
     sync(checker);
 }
@@ -32,6 +41,85 @@ fn interfaces(checker: &mut Checker<'_>) {
             }
         }
     }
+}
+
+fn name_servers(checker: &mut Checker<'_>) {
+    let config = checker.config;
+    let list = Path::of(&["system", "name-servers"]);
+    for (index, address) in config.system.name_servers.iter().enumerate() {
+        let place = list.index(index);
+        checker.unicast(&place, address);
+        if config.system.name_servers[..index].contains(address) {
+            checker.warning(&place, format!("{address} is already in the list"), "remove one of the two");
+        }
+    }
+    let count = config.system.name_servers.len();
+    if count > NAME_SERVERS_MAX {
+        let reason = format!("{count} name servers, but only the first {NAME_SERVERS_MAX} would be asked");
+        checker.error(&list.index(NAME_SERVERS_MAX), reason, "leave three of them");
+    }
+}
+
+fn vlans(checker: &mut Checker<'_>) {
+    let config = checker.config;
+    let mut seen: HashMap<(&IfName, VlanId), Path> = HashMap::new();
+    for (name, interface) in &config.interface {
+        let Some(vlan) = &interface.vlan else { continue };
+        let path = Path::of(&["interface", name.as_str(), "vlan"]);
+        if vlan.parent == *name {
+            let help = "name the port that carries the tagged frames";
+            checker.error(&path.key("parent"), format!("{name} cannot be its own parent"), help);
+        } else if config.interface.get(&vlan.parent).is_some_and(|parent| parent.vlan.is_some()) {
+            let reason = format!("{} is itself a VLAN interface", vlan.parent);
+            checker.error(
+                &path.key("parent"),
+                reason,
+                "a VLAN within a VLAN is not supported: name the port",
+            );
+        }
+        if name.as_str() == "lo" {
+            checker.error(&path, "lo is the loopback interface", "give the VLAN interface another name");
+        }
+        if let Some(other) = seen.get(&(&vlan.parent, vlan.id)) {
+            let reason = format!(
+                "VLAN {} of {} already has an interface ({})",
+                vlan.id,
+                vlan.parent,
+                checker.line(other)
+            );
+            checker.error(&path.key("id"), reason, "a VLAN has one interface: remove one of the two");
+        } else {
+            seen.insert((&vlan.parent, vlan.id), path.key("id"));
+        }
+    }
+}
+
+fn mtus(checker: &mut Checker<'_>) {
+    let config = checker.config;
+    for (name, interface) in &config.interface {
+        let Some(mtu) = interface.mtu else { continue };
+        let path = Path::of(&["interface", name.as_str(), "mtu"]);
+        let ipv6 = interface.addresses.iter().any(|prefix| prefix.family() == Family::V6);
+        if ipv6 && mtu.get() < IPV6_MTU_MIN {
+            let reason = format!("MTU {mtu} is too small for the IPv6 addresses here");
+            checker.error(&path, reason, format!("IPv6 needs {IPV6_MTU_MIN} or more"));
+        }
+        if let Some((parent, above)) = parent_mtu(&config.interface, interface.vlan.as_ref())
+            && mtu > above
+        {
+            let reason = format!("MTU {mtu} is larger than that of {parent} ({above})");
+            checker.error(&path, reason, "a VLAN cannot carry larger packets than its port");
+        }
+    }
+}
+
+/// The port of a VLAN and its configured MTU.
+fn parent_mtu<'a>(
+    interfaces: &'a BTreeMap<IfName, Interface>,
+    vlan: Option<&'a Vlan>,
+) -> Option<(&'a IfName, Mtu)> {
+    let parent = &vlan?.parent;
+    Some((parent, interfaces.get(parent)?.mtu?))
 }
 
 /// Refuses what a host cannot have as its address in this network.

@@ -101,3 +101,53 @@ fn the_sync_group_is_multicast() {
         ]
     );
 }
+
+#[test]
+fn a_vlan_has_one_interface_on_a_port_that_is_no_vlan() {
+    let text = "[interface.a]\nvlan = { parent = \"eth0\", id = 100 }\n\
+                [interface.b]\nvlan = { parent = \"eth0\", id = 100 }\n\
+                [interface.c]\nvlan = { parent = \"c\", id = 7 }\n\
+                [interface.d]\nvlan = { parent = \"a\", id = 7 }";
+    assert_eq!(
+        refused(text),
+        [
+            "4:32: interface.b.vlan.id: VLAN 100 of eth0 already has an interface (line 2) (a VLAN has one interface: \
+             remove one of the two)",
+            "6:19: interface.c.vlan.parent: c cannot be its own parent (name the port that carries the tagged frames)",
+            "8:19: interface.d.vlan.parent: a is itself a VLAN interface (a VLAN within a VLAN is not supported: name \
+             the port)",
+        ]
+    );
+    let ids = refused("interface.a.vlan = { parent = \"eth0\", id = 4095 }");
+    assert!(ids[0].contains("VLAN id 4095 is out of range: use 1 to 4094"), "{ids:?}");
+}
+
+#[test]
+fn an_mtu_suits_what_runs_over_it_and_below_it() {
+    let text = "[interface.eth0]\nmtu = 1500\n\
+                [interface.eth1]\naddresses = [\"2001:db8::1/64\"]\nmtu = 1279\n\
+                [interface.v]\nvlan = { parent = \"eth0\", id = 7 }\nmtu = 1501";
+    assert_eq!(
+        refused(text),
+        [
+            "5:7: interface.eth1.mtu: MTU 1279 is too small for the IPv6 addresses here (IPv6 needs 1280 or more)",
+            "8:7: interface.v.mtu: MTU 1501 is larger than that of eth0 (1500) (a VLAN cannot carry larger packets \
+             than its port)",
+        ]
+    );
+}
+
+#[test]
+fn name_servers_are_three_unicast_addresses_and_time_servers_names_or_addresses() {
+    let text = "[system]\nname-servers = [\"192.0.2.1\", \"224.0.0.1\", \"192.0.2.3\", \"192.0.2.4\"]";
+    let found = refused(text);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("224.0.0.1 is a multicast address"), "{found:?}");
+    assert!(found[1].contains("4 name servers, but only the first 3 would be asked"), "{found:?}");
+    for bad in ["ntp server", "-a.b", "192.0.2.300", ""] {
+        let found = refused(&format!("system.ntp-servers = [\"{bad}\"]"));
+        assert!(found[0].contains("neither a host name nor an address"), "{bad}: {found:?}");
+    }
+    let good = "system.ntp-servers = [\"0.pool.ntp.org\", \"192.0.2.1\", \"2001:db8::1\", \"ntp\"]";
+    assert_eq!(Config::parse(good, "test").unwrap().config.system.ntp_servers.len(), 4);
+}
