@@ -119,7 +119,7 @@ fn a_vlan_has_one_interface_on_a_port_that_is_no_vlan() {
         ]
     );
     let ids = refused("interface.a.vlan = { parent = \"eth0\", id = 4095 }");
-    assert!(ids[0].contains("VLAN id 4095 is out of range: use 1 to 4094"), "{ids:?}");
+    assert!(ids[0].contains("VLAN id 4095 is out of range (use 1 to 4094)"), "{ids:?}");
 }
 
 #[test]
