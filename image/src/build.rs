@@ -3,7 +3,7 @@
 use crate::artifact;
 use crate::board::{Board, Flavour};
 use crate::cpio::Archive;
-use crate::disk;
+use crate::disk::{self, Seed};
 use crate::host::{self, Step};
 use crate::initramfs::{self, Contents};
 use crate::kernel::{self, Kernel};
@@ -63,14 +63,17 @@ pub struct Slot {
 /// # Errors
 /// When a host package is missing, a build fails or an artifact is not static musl.
 pub fn command(args: Args) -> Result<()> {
-    let seed = args.config.as_deref().map(seed).transpose()?;
+    let seed = match args.config.as_deref() {
+        Some(path) => Seed::configuration(&seed(path)?),
+        None => Seed::factory(),
+    };
     let mut table = String::new();
     for board in args.boards {
         let slot = slot_with(board, args.profile, args.flavour, args.refresh)?;
         let image = host::out().join(format!("bascule-{board}.img"));
         let identity = if args.reproducible { disk::Identity::Fixed } else { disk::Identity::Fresh };
         let step = Step::begin(format!("write {}", image.display()));
-        disk::make_with(&slot, &image, seed.as_deref(), identity)?;
+        disk::make_with(&slot, &image, &seed, identity)?;
         step.done();
         report(&mut table, &slot, &image)?;
     }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::board::{Board, Flavour};
+use crate::disk::Seed;
 use crate::host::{self, Step};
 use crate::qemu::{self, Boot, Firmware, Setup};
 use crate::toolchain::Profile;
@@ -69,12 +70,16 @@ fn image(args: &Args) -> Result<PathBuf> {
         }
         return Ok(image);
     }
-    let read =
-        |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let config = args.config.as_ref().map(read).transpose()?;
+    let seed = match &args.config {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Seed::configuration(&text)
+        }
+        None => Seed::factory(),
+    };
     let slot = build::slot(args.board, Profile::Lab, Flavour::Generic)?;
     let step = Step::begin(format!("disk image {}", image.display()));
-    disk::make(&slot, &image, config.as_deref())?;
+    disk::make(&slot, &image, &seed)?;
     step.done();
     Ok(image)
 }

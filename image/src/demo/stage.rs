@@ -16,7 +16,7 @@ use crate::load::client::ask;
 use crate::load::server::Server;
 use crate::net::sniff::{Sniffer, What};
 use crate::net::{Host, Mac, Segment};
-use crate::qemu::{Boot, Machine, Setup};
+use crate::qemu::{Boot, Machine, Setup, login};
 
 /// The virtual address.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
@@ -285,7 +285,7 @@ fn image(slot: &Slot, name: &str, config: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let path = dir.join(format!("{name}.img"));
     let step = Step::begin(format!("disk image of {name}"));
-    disk::make(slot, &path, Some(config))?;
+    disk::make(slot, &path, &login::seed(config))?;
     step.done();
     Ok(path)
 }

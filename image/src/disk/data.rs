@@ -3,29 +3,49 @@
 use super::layout::Guid;
 use crate::host;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes the file system as the file `image` of `len` bytes; `seed` becomes `config/bascule.toml` in it.
+/// What a box finds on its data partition when it starts for the first time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seed {
+    /// Path from the root of the partition, content. All files have mode 0600, their directories 0700.
+    files: Vec<(String, String)>,
+}
+
+impl Seed {
+    /// Nothing: a box as it leaves the factory.
+    #[must_use]
+    pub fn factory() -> Self {
+        Self::default()
+    }
+
+    /// A configuration; the first console login still runs `setup`.
+    #[must_use]
+    pub fn configuration(text: &str) -> Self {
+        Self { files: vec![("config/bascule.toml".to_owned(), text.to_owned())] }
+    }
+
+    /// One more file.
+    #[must_use]
+    pub fn file(mut self, path: &str, content: &str) -> Self {
+        self.files.push((path.to_owned(), content.to_owned()));
+        self
+    }
+}
+
+/// Makes the file system as the file `image` of `len` bytes, with the files of `seed` in it.
 ///
 /// # Errors
 /// When the host's tools fail.
-pub fn file_system(image: &Path, len: u64, guid: Guid, seed: Option<&str>) -> Result<()> {
+pub fn file_system(image: &Path, len: u64, guid: Guid, seed: &Seed) -> Result<()> {
     host::need(&["e2fsprogs"])?;
     let tree = Tree::new(image)?;
-    let config = tree.path.join("config");
-    fs::create_dir(&config)?;
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o700))?;
-    let mut owned = vec!["/config"];
-    if let Some(seed) = seed {
-        let file = config.join("bascule.toml");
-        fs::write(&file, seed)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-        owned.push("/config/bascule.toml");
-    }
+    let owned = tree.plant(seed)?;
     let file = fs::File::create(image).with_context(|| format!("cannot write {}", image.display()))?;
     file.set_len(len)?;
     drop(file);
@@ -64,6 +84,27 @@ impl Tree {
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Tree { path })
+    }
+
+    /// Writes the files; the paths of everything that is there then, as the file system has them.
+    fn plant(&self, seed: &Seed) -> Result<BTreeSet<String>> {
+        let mut there = BTreeSet::new();
+        let files = seed.files.iter().map(|(path, content)| (Path::new(path), Some(content)));
+        // The configuration's directory is always there.
+        for (path, content) in files.chain([(Path::new("config"), None)]) {
+            for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+                there.insert(format!("/{}", part.display()));
+            }
+            let place = self.path.join(path);
+            let directory = if content.is_some() { place.parent().unwrap_or(&place) } else { &place };
+            fs::create_dir_all(directory)?;
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+            if let Some(content) = content {
+                fs::write(&place, content)?;
+                fs::set_permissions(&place, fs::Permissions::from_mode(0o600))?;
+            }
+        }
+        Ok(there)
     }
 }
 

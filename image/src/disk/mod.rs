@@ -8,6 +8,8 @@ pub mod layout;
 pub mod state;
 pub mod tar;
 
+pub use data::Seed;
+
 use crate::build::Slot;
 use anyhow::{Context, Result, ensure};
 use layout::{Guid, Layout, SECTOR};
@@ -29,12 +31,12 @@ pub enum Identity {
     Fixed,
 }
 
-/// Writes a bootable disk image with `slot` in slot A and, if given, `seed` as `config/bascule.toml` in the
-/// data partition. Partition and disk GUIDs are new ones. The file is sparse; takes a second or two.
+/// Writes a bootable disk image with `slot` in slot A and `seed` in the data partition. Partition and disk GUIDs
+/// are new ones. The file is sparse; takes a second or two.
 ///
 /// # Errors
 /// When a host tool is missing or the slot does not fit.
-pub fn make(slot: &Slot, out: &Path, seed: Option<&str>) -> Result<()> {
+pub fn make(slot: &Slot, out: &Path, seed: &Seed) -> Result<()> {
     make_with(slot, out, seed, Identity::Fresh)
 }
 
@@ -42,7 +44,7 @@ pub fn make(slot: &Slot, out: &Path, seed: Option<&str>) -> Result<()> {
 ///
 /// # Errors
 /// As [`make`].
-pub fn make_with(slot: &Slot, out: &Path, seed: Option<&str>, identity: Identity) -> Result<()> {
+pub fn make_with(slot: &Slot, out: &Path, seed: &Seed, identity: Identity) -> Result<()> {
     if let Some(parent) = out.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
@@ -98,7 +100,7 @@ impl Disk {
         self.put("esp", &fat::with_file(len, volume, loader.efi_path, &loader.efi)?)
     }
 
-    fn data(&self, scratch: &Path, seed: Option<&str>) -> Result<()> {
+    fn data(&self, scratch: &Path, seed: &Seed) -> Result<()> {
         let len = self.layout.partition("data")?.len;
         data::file_system(scratch, len, self.guid("data file system"), seed)?;
         self.put("data", &fs::read(scratch)?)?;

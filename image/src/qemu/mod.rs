@@ -2,6 +2,7 @@
 
 mod accel;
 mod console;
+pub mod login;
 mod setup;
 
 pub use accel::Accelerator;

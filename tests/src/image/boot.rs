@@ -8,7 +8,7 @@ use bascule_image::board::{Board, Flavour};
 use bascule_image::build::{self, Slot};
 use bascule_image::disk;
 use bascule_image::host;
-use bascule_image::qemu::{self, Boot, Firmware, Machine, Setup};
+use bascule_image::qemu::{self, Boot, Firmware, Machine, Setup, login};
 use bascule_image::toolchain::Profile;
 
 use crate::runner::{Case, Context, Outcome};
@@ -64,7 +64,7 @@ real-server."192.0.2.21:80" = {}
 fn switch_on(context: &Context, slot: &Slot, config: &str, firmware: Firmware) -> Result<Machine> {
     host::need(qemu::packages(slot.board))?;
     let image = context.log("disk.img");
-    disk::make(slot, &image, Some(config))?;
+    disk::make(slot, &image, &login::seed(config))?;
     let boot = Boot::Disk { image, firmware };
     let setup = Setup::new("box", slot.board, boot).user_network().log(context.log("console.log"));
     setup.start()
@@ -143,7 +143,7 @@ fn bad_config(context: &mut Context) -> Result<Outcome> {
 fn init(context: &mut Context) -> Result<Outcome> {
     let slot = spy::bugged(context, &build::slot(Board::X86_64, Profile::Lab, Flavour::Cloud)?)?;
     let image = context.log("disk.img");
-    disk::make(&slot, &image, Some(ALONE))?;
+    disk::make(&slot, &image, &login::seed(ALONE))?;
     let setup = Setup::new("box", Board::X86_64, Boot::disk(Board::X86_64, image));
     let setup = spy::wired(setup.user_network().log(context.log("console.log")), "box");
     let machine = setup.start()?;

@@ -5,6 +5,7 @@
 //! it said for the others.
 
 mod driver;
+mod examples;
 mod failover;
 mod health;
 mod park;
@@ -13,6 +14,7 @@ mod servers;
 mod table;
 mod traffic;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,14 @@ pub struct GuestCase {
 }
 
 fn guest_cases() -> Vec<GuestCase> {
-    let groups = [table::cases(), traffic::cases(), repair::cases(), health::cases(), failover::cases()];
+    let groups = [
+        table::cases(),
+        examples::cases(),
+        traffic::cases(),
+        repair::cases(),
+        health::cases(),
+        failover::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
@@ -102,6 +111,11 @@ fn tool_files() -> Result<Vec<ExtraFile>> {
         file(std::env::current_exe()?, "/lab/driver"),
         file("/bin/busybox".into(), "/bin/busybox"),
     ];
+    for entry in fs::read_dir(host::root().join("config/examples"))? {
+        let entry = entry?;
+        let to = format!("{}/{}", examples::EXAMPLES, entry.file_name().to_string_lossy());
+        files.push(ExtraFile { from: entry.path(), to, mode: 0o644 });
+    }
     for program in ["ip", "bridge", "ipvsadm", "setpriv"] {
         let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
         let found = places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists());
