@@ -130,7 +130,8 @@ fn write_line(kmsg: Option<&mut std::fs::File>, severity: u8, text: &str) {
 
 /// Our lines in the kernel's log. A record is `priority,sequence,microseconds,flags;text`
 /// (`Documentation/ABI/testing/dev-kmsg`).
-fn read_kmsg() -> Vec<String> {
+#[must_use]
+pub fn read_kmsg() -> Vec<String> {
     let mut lines = Vec::new();
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg");
     let Ok(mut file) = file else { return lines };

@@ -17,6 +17,7 @@ mod vrrpd;
 mod control;
 mod init;
 mod log;
+mod look;
 mod prober;
 mod run;
 #[cfg(test)]
@@ -172,7 +173,7 @@ fn ask(run_dir: &Path, request: &Request) -> ExitCode {
 fn show_status(run_dir: &Path, json: bool) -> ExitCode {
     let text = match control::ask(run_dir, &Request::Status) {
         Ok(Reply::Status(status)) if json => serde_json::to_string_pretty(&status).map_err(|e| e.to_string()),
-        Ok(Reply::Status(status)) => Ok(shell::show::status(&status).join("\n")),
+        Ok(Reply::Status(status)) => Ok(look::status::status(&status).join("\n")),
         Ok(_) => Err("the agent answered another question".to_owned()),
         Err(error) => Err(error.to_string()),
     };

@@ -4,7 +4,7 @@
 //! root read-only, services. What fails is said and passed over: a box that balances without its disk is better
 //! than one that does not start. Only the end of this process itself restarts the box (`panic=10`).
 
-mod cmdline;
+pub mod cmdline;
 mod gpt;
 mod heartbeat;
 mod modules;

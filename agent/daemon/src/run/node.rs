@@ -18,8 +18,8 @@ use super::source::{Loaded, Source};
 use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
 use crate::kernel::KernelHandle;
+use crate::look::status;
 use crate::prober::parent::{FromProber, Prober};
-use crate::shell::show;
 use crate::sys::monotonic;
 use crate::vrrpd::VrrpHandle;
 use crate::{init, log};
@@ -248,7 +248,7 @@ impl Agent {
     fn prompt(&self) -> String {
         let configured = self.node.config().and_then(|config| config.system.hostname.as_ref());
         let hostname = configured.map_or_else(hostname, ToString::to_string);
-        show::prompt(&hostname, &self.vrrp.roles().borrow())
+        status::prompt(&hostname, &self.vrrp.roles().borrow())
     }
 
     fn status(&self) -> Status {

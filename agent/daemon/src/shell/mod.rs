@@ -6,7 +6,6 @@
 pub mod commands;
 pub mod console;
 pub mod editor;
-pub mod show;
 pub mod tty;
 
 #[cfg(test)]
@@ -18,6 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bascule_core::control::{Reply, Request};
+use bascule_core::shell::table::{WIDTH, wrap};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -25,6 +25,7 @@ use self::commands::{Action, Mistake, Parsed};
 use self::editor::{Editor, Input};
 use self::tty::Terminal;
 use crate::control::{self, ControlError};
+use crate::look;
 
 /// How often an idle prompt is compared with the truth.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -200,13 +201,13 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
     fn explain(&mut self, mistake: &Mistake) -> io::Result<()> {
         let column = self.prompt.len() + mistake.column;
         // Beyond the terminal's width the line has wrapped.
-        self.say(&format!("{:>width$}", "^", width = column % (show::WIDTH + 1) + 1))?;
+        self.say(&format!("{:>width$}", "^", width = column % (WIDTH + 1) + 1))?;
         let mut lines = Vec::new();
         let head = format!("{}; possible: ", mistake.reason);
         if mistake.possible.is_empty() {
             lines.push(mistake.reason.to_owned());
         } else {
-            show::wrap(&mut lines, &head, &mistake.possible.join(", "));
+            wrap(&mut lines, &head, &mistake.possible.join(", "));
         }
         self.say_all(lines)
     }
@@ -228,13 +229,13 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
 
     fn ask(&mut self, request: &Request) -> io::Result<()> {
         match self.agent.ask(request) {
-            Ok(Reply::Status(status)) => self.say_all(show::status(&status)),
+            Ok(Reply::Status(status)) => self.say_all(look::status::status(&status)),
             Ok(Reply::Done(text)) => self.say(&text),
             Ok(Reply::Lines(lines) | Reply::Refused(lines)) => self.say_all(lines),
             Ok(_) => self.say("The agent answered another question."),
             Err(error) => {
                 let mut lines = Vec::new();
-                show::wrap(&mut lines, "", &error.to_string());
+                wrap(&mut lines, "", &error.to_string());
                 self.say_all(lines)
             }
         }

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use bascule_core::config::model::Protocol;
 use bascule_core::router::{Counters, Role, Roles};
+use bascule_core::shell::table::{WIDTH, age, short, wrap};
 use bascule_core::status::{HealthWord, ServerLine, ServiceLine, Status};
-
-/// Widest line; the 80th column makes some terminals wrap.
-pub const WIDTH: usize = 79;
 
 /// `lb1(MASTER)`: the host and its role, for the prompt. With several roles at once all are named.
 #[must_use]
@@ -173,55 +171,8 @@ fn server_line(lines: &mut Vec<String>, server: &ServerLine) {
     }
 }
 
-/// Adds `head` and `text`, wrapped at blanks, later lines indented, what is not printable ASCII as `?`.
-pub fn wrap(lines: &mut Vec<String>, head: &str, text: &str) {
-    let ascii: String =
-        text.chars().map(|c| if c == ' ' || c == '\n' || c.is_ascii_graphic() { c } else { '?' }).collect();
-    let mut line = head.to_owned();
-    let mut fresh = true;
-    for word in ascii.split_ascii_whitespace() {
-        let mut word = word;
-        if !fresh && line.len() + 1 + word.len() > WIDTH {
-            lines.push(std::mem::replace(&mut line, "    ".to_owned()));
-            fresh = true;
-        }
-        // A word that fits no line is cut into lines.
-        while line.len() + word.len() + usize::from(!fresh) > WIDTH {
-            let (part, rest) = word.split_at(WIDTH.saturating_sub(line.len()).clamp(1, word.len()));
-            lines.push(format!("{}{part}", std::mem::replace(&mut line, "    ".to_owned())));
-            word = rest;
-        }
-        let _ = write!(line, "{}{word}", if fresh { "" } else { " " });
-        fresh = false;
-    }
-    lines.push(line);
-}
-
 fn cut(text: &str, width: usize) -> &str {
     text.get(..width).unwrap_or(text)
-}
-
-/// A span in its two largest units: `5d02h`, `3h07m`, `12m04s`, `9s`.
-#[must_use]
-pub fn age(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
-        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
-        (_, _, _) => format!("{days}d{:02}h", hours % 24),
-    }
-}
-
-/// A short span: microseconds below a millisecond, else milliseconds.
-fn short(span: Duration) -> String {
-    let micros = span.as_micros();
-    if micros < 1_000 {
-        format!("{micros} us")
-    } else {
-        format!("{}.{} ms", micros / 1_000, micros / 100 % 10)
-    }
 }
 
 #[cfg(test)]
@@ -331,11 +282,5 @@ mod tests {
         roles.routers.insert("b".parse().unwrap(), router(Role::Master));
         roles.routers.insert("c".parse().unwrap(), router(Role::Fault("no link".into())));
         assert_eq!(prompt("lb1", &roles), "lb1(MASTER+BACKUP+FAULT)");
-    }
-
-    #[test]
-    fn ages_show_their_two_largest_units() {
-        let ages = [9, 61, 3_661, 86_400 * 5 + 7_200].map(|s| age(Duration::from_secs(s)));
-        assert_eq!(ages, ["9s", "1m01s", "1h01m", "5d02h"]);
     }
 }
