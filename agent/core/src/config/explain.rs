@@ -1,14 +1,9 @@
 //! What serde says about a configuration, in the words of an operator, with the way out taken from the schema.
 
-use std::sync::LazyLock;
-
 use serde_json::Value;
 
-use super::Config;
+use super::schema::{SCHEMA, alternatives, resolve};
 use super::source::{Path, Step};
-
-/// The schema of the model; also what `config/config.schema.json` holds.
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Config).to_value());
 
 /// The schema of the value at `path`, with references resolved.
 pub(super) fn schema_at(path: &Path) -> Option<&'static Value> {
@@ -25,29 +20,6 @@ pub(super) fn schema_at(path: &Path) -> Option<&'static Value> {
         };
         next.map(resolve)
     })
-}
-
-/// Follows `$ref` and sees through `anyOf [X, null]`.
-fn resolve(node: &'static Value) -> &'static Value {
-    let mut node = node;
-    for _ in 0..8 {
-        if let Some(name) = node.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/$defs/"))
-        {
-            node = &SCHEMA["$defs"][name];
-        } else if let Some([only, null]) = node.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
-            && null.get("type").and_then(Value::as_str) == Some("null")
-        {
-            node = only;
-        } else {
-            break;
-        }
-    }
-    node
-}
-
-fn alternatives(node: &'static Value) -> impl Iterator<Item = &'static Value> {
-    let lists = [node.get("anyOf"), node.get("oneOf")];
-    lists.into_iter().flatten().filter_map(Value::as_array).flatten().map(resolve)
 }
 
 /// What may stand at `path`, for a sentence that starts with "write".

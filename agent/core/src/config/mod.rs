@@ -4,12 +4,19 @@
 //! An interface that does not exist is no error here: the virtual router is in Fault until it appears.
 
 mod check;
+pub mod document;
 pub mod edit;
 mod explain;
+pub mod migrate;
 pub mod model;
+pub mod paths;
 mod read;
+mod schema;
 mod source;
+pub mod words;
 
+pub use document::Document;
+pub use migrate::SCHEMA_VERSION;
 pub use model::Config;
 pub use source::{Problem, Severity};
 
@@ -55,6 +62,7 @@ fn too_long(file: &str) -> Problem {
         width: 1,
         text: String::new(),
         path: String::new(),
+        words: Vec::new(),
         reason: format!("the file is longer than {} MiB", TEXT_MAX >> 20),
         help: "give a configuration file".to_owned(),
     }

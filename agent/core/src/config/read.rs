@@ -26,13 +26,28 @@ pub(super) struct Reading<'a> {
     pub(super) damaged: BTreeSet<Path>,
 }
 
+/// Everything in a part of a configuration that cannot stand there; what it lacks may be elsewhere.
+pub(super) fn part(text: &str, file: &str) -> Vec<Problem> {
+    let mut problems = read_as(text, file, false).problems;
+    problems.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));
+    problems
+}
+
 /// Reads `text` as far as possible.
 pub(super) fn read<'a>(text: &'a str, file: &'a str) -> Reading<'a> {
+    read_as(text, file, true)
+}
+
+fn read_as<'a>(text: &'a str, file: &'a str, whole: bool) -> Reading<'a> {
     let (root, syntax) = DeTable::parse_recoverable(text);
     let source = Source { file, text, root };
     let mut rest = source.root.clone();
-    let mut round =
-        Round { source: &source, problems: Vec::new(), cut: BTreeSet::new(), whole: syntax.is_empty() };
+    let mut round = Round {
+        source: &source,
+        problems: Vec::new(),
+        cut: BTreeSet::new(),
+        whole: whole && syntax.is_empty(),
+    };
     for error in syntax {
         round.syntax(&error);
     }
@@ -59,7 +74,7 @@ struct Round<'s, 'a> {
     source: &'s Source<'a>,
     problems: Vec<Problem>,
     cut: BTreeSet<Path>,
-    /// No errors of syntax: a key that is not there was not written.
+    /// A whole configuration without errors of syntax: a key that is not there was not written.
     whole: bool,
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
+use super::schema::Place;
 use crate::net::Endpoint;
 
 /// One step of a path.
@@ -96,6 +97,8 @@ pub struct Problem {
     pub text: String,
     /// Path of the object; empty for an error of syntax.
     pub path: String,
+    /// The path as words of the shell.
+    pub words: Vec<String>,
     /// What is wrong.
     pub reason: String,
     /// What to do; may be empty.
@@ -184,9 +187,36 @@ impl Source<'_> {
             width: self.text[start..end].chars().count().max(1),
             text: text.to_owned(),
             path: path.to_string(),
+            words: self.words(path),
             reason,
             help,
         }
+    }
+
+    /// A path as words of the shell, which names an element of a list by its text.
+    fn words(&self, path: &Path) -> Vec<String> {
+        let mut at = None;
+        let mut words = Vec::new();
+        for step in &path.0 {
+            let (word, next) = match step {
+                Step::Key(key) => {
+                    let table = match at {
+                        None if words.is_empty() => Some(self.root.get_ref()),
+                        at => at.and_then(DeValue::as_table),
+                    };
+                    (key.clone(), table.and_then(|table| entry(table, key)).map(|found| found.1.get_ref()))
+                }
+                Step::Index(index) => {
+                    let list = at.and_then(DeValue::as_array);
+                    let element = list.and_then(|list| list.get(*index)).map(Spanned::get_ref);
+                    let place = Place::at(&words).and_then(Place::element);
+                    (element.and_then(|one| lead(one, place)).unwrap_or_else(|| index.to_string()), element)
+                }
+            };
+            words.push(word);
+            at = next;
+        }
+        words
     }
 
     /// Where the value at `path` stands, or the key of a table; of a path that is not written there, its nearest
@@ -258,6 +288,19 @@ fn entry<'t, 'a>(table: &'t DeTable<'a>, key: &str) -> Option<Entry<'t, 'a>> {
         let wanted: Endpoint = key.parse().ok()?;
         table.iter().find(|(written, _)| written.get_ref().parse::<Endpoint>().is_ok_and(|e| e == wanted))
     })
+}
+
+/// The text that stands for an element of a list in the shell.
+fn lead(value: &DeValue<'_>, place: Option<Place>) -> Option<String> {
+    match value {
+        DeValue::Table(table) => lead(table.get(place?.lead()?)?.get_ref(), None),
+        DeValue::String(text) => {
+            Some(place.and_then(|place| place.canonical(text)).unwrap_or_else(|| text.to_string()))
+        }
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) => None,
+    }
 }
 
 /// The nearest character border at or before `at`.

@@ -1,0 +1,61 @@
+//! A line as words: split at blanks, with quotes around what holds blanks.
+
+use core::ops::Range;
+
+/// A word and where it stands in its line, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The word without its quotes.
+    pub text: String,
+    /// Its place, with its quotes.
+    pub span: Range<usize>,
+}
+
+/// Splits a line. In quotes, `\"`, `\\` and `\n` stand for themselves and the end of a line; quotes that are not
+/// closed reach to the end.
+#[must_use]
+pub fn split(line: &str) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
+    let mut current: Option<Word> = None;
+    let mut quoted = false;
+    let mut letters = line.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        if !quoted && letter.is_whitespace() {
+            words.extend(current.take());
+            continue;
+        }
+        let word = current.get_or_insert_with(|| Word { text: String::new(), span: at..at });
+        match letter {
+            '"' => quoted = !quoted,
+            '\\' if quoted => match letters.next() {
+                Some((_, 'n')) => word.text.push('\n'),
+                Some((_, other)) => word.text.push(other),
+                None => {}
+            },
+            other => word.text.push(other),
+        }
+        word.span.end = at + letter.len_utf8();
+    }
+    if let Some(word) = &mut current {
+        word.span.end = line.len();
+    }
+    words.extend(current);
+    words
+}
+
+/// The word as `split` reads it back.
+#[must_use]
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\\' | '#' | '|' | '?');
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let inner = word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{inner}\"")
+}
+
+/// Words as a line.
+#[must_use]
+pub fn join<S: AsRef<str>>(words: &[S]) -> String {
+    words.iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
+}
