@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::config::model::{Forward, Protocol, Span, Sync, VirtualServer, Vrrp};
 use crate::health::Target;
-use crate::net::{Endpoint, Family, IfName, Name, Prefix, Scheduler};
+use crate::net::{Endpoint, Family, IfName, Name, Prefix, Priority, Scheduler};
+use crate::overrides::{Overrides, ServerState, ServiceState};
 use crate::router::{Role, Roles};
-use crate::vrrp::Settings;
+use crate::vrrp::{Settings, Stance};
 
 /// Weight of a sorry server: it stands alone, so any weight above 0 is the same.
 pub const SORRY_WEIGHT: u16 = 1;
@@ -214,24 +215,34 @@ pub fn addressing(config: &Config, roles: &Roles) -> Addressing {
 
 /// The virtual routers that the box should run. One without addresses has no family and is left out; the check
 /// refuses it.
+///
+/// Who is told to yield or stand aside does not preempt; who is told to take over has the highest priority below
+/// the owner's, and preempts at once. An owner is not told.
 #[must_use]
-pub fn routers(config: &Config) -> Vec<Settings> {
+pub fn routers(config: &Config, overrides: &Overrides) -> Vec<Settings> {
     let settings = |(name, vrrp): (&Name, &Vrrp)| {
+        let stance = if vrrp.priority.is_owner() { Stance::Normal } else { overrides.stance(name) };
+        let (priority, preempt, preempt_delay) = match stance {
+            Stance::Normal => (vrrp.priority, vrrp.preempt, vrrp.preempt_delay.get()),
+            Stance::Yield { .. } | Stance::Aside { .. } => (vrrp.priority, false, vrrp.preempt_delay.get()),
+            Stance::Takeover { .. } => (Priority::HIGHEST, true, Duration::ZERO),
+        };
         Some(Settings {
             name: name.clone(),
             interface: vrrp.interface.clone(),
             vrid: vrrp.vrid,
             family: vrrp.addresses.first()?.prefix().family(),
-            priority: vrrp.priority,
+            priority,
             interval: vrrp.advert_interval,
-            preempt: vrrp.preempt,
-            preempt_delay: vrrp.preempt_delay.get(),
+            preempt,
+            preempt_delay,
             addresses: vrrp
                 .addresses
                 .iter()
                 .map(|a| (a.interface(&vrrp.interface).clone(), a.prefix().address()))
                 .collect(),
             checksum_as_v2: vrrp.v3_checksum_as_v2,
+            stance,
         })
     };
     config.vrrp.iter().filter_map(settings).collect()
@@ -254,13 +265,15 @@ fn owned(config: &Config, interface: &IfName, address: &IpAddr) -> Option<Prefix
 ///
 /// The table does not depend on the roles: both boxes of a pair hold every service, so that a takeover changes
 /// nothing in it and synchronised connections find their service. A real server that is out leaves; when none
-/// that takes new connections is left, the sorry server stands in.
+/// that takes new connections is left, the sorry server stands in. What an operator has overridden comes before
+/// configuration and health.
 #[must_use]
-pub fn ipvs(config: &Config, usable: impl Fn(&Target) -> bool) -> Ipvs {
+pub fn ipvs(config: &Config, overrides: &Overrides, usable: impl Fn(&Target) -> bool) -> Ipvs {
     let services = config
         .virtual_server
-        .values()
-        .map(|server| (service_key(server), service(server, &usable)))
+        .iter()
+        .filter(|(name, _)| overrides.service(name) != Some(ServiceState::Disabled))
+        .map(|(name, server)| (service_key(server), service(name, server, overrides, &usable)))
         .collect();
     let sync = config.sync.as_ref().map(sync_daemons).unwrap_or_default();
     Ipvs { services, sync }
@@ -282,13 +295,28 @@ impl From<&Endpoint> for DestinationKey {
     }
 }
 
-fn service(server: &VirtualServer, usable: impl Fn(&Target) -> bool) -> Service {
+fn service(
+    name: &Name,
+    server: &VirtualServer,
+    overrides: &Overrides,
+    usable: impl Fn(&Target) -> bool,
+) -> Service {
     let method = Method::from(server.forward);
+    let sorry = overrides.service(name) == Some(ServiceState::Sorry);
+    let told = overrides.servers(name);
+    let weight = |endpoint: &Endpoint, configured: u16| match told.and_then(|told| told.get(endpoint)) {
+        Some(ServerState::Halted) => None,
+        Some(ServerState::Draining { .. }) => Some(0),
+        None => Some(if sorry { 0 } else { configured }),
+    };
     let mut destinations: HashMap<DestinationKey, Destination> = server
         .real_server
         .iter()
         .filter(|(endpoint, _)| Target::of(server, endpoint).is_none_or(|target| usable(&target)))
-        .map(|(endpoint, real)| (endpoint.into(), Destination { method, weight: real.weight.get() }))
+        .filter_map(|(endpoint, real)| {
+            let weight = weight(endpoint, real.weight.get())?;
+            Some((endpoint.into(), Destination { method, weight }))
+        })
         .collect();
     let none_left = destinations.values().all(|destination| destination.weight == 0);
     if let Some(sorry) = server.sorry_server.as_ref().filter(|_| none_left) {

@@ -132,7 +132,8 @@ fn roles_are_known_when_every_virtual_router_has_one() {
 
 /// The destinations of the service `web`, with the given servers down.
 fn web(down: &[&str]) -> Vec<(String, u16)> {
-    let table = ipvs(&farm(), |target| !down.contains(&target.address.to_string().as_str()));
+    let table =
+        ipvs(&farm(), &Overrides::default(), |target| !down.contains(&target.address.to_string().as_str()));
     let key = ServiceKey::Address { protocol: 6, address: IpAddr::from([192, 0, 2, 100]), port: 80 };
     let mut servers: Vec<(String, u16)> = table.services[&key]
         .destinations
@@ -166,7 +167,7 @@ fn the_sorry_server_stands_in_when_no_real_server_takes_new_connections() {
 
 #[test]
 fn a_real_server_without_check_is_always_used() {
-    let table = ipvs(&farm(), |_| false);
+    let table = ipvs(&farm(), &Overrides::default(), |_| false);
     let key = ServiceKey::Address { protocol: 17, address: IpAddr::from([192, 0, 2, 101]), port: 53 };
     let service = &table.services[&key];
     assert_eq!(service.scheduler.as_str(), "sh");
@@ -178,7 +179,7 @@ fn a_real_server_without_check_is_always_used() {
 
 #[test]
 fn both_sync_daemons_run_with_the_same_parameters() {
-    let table = ipvs(&farm(), |_| true);
+    let table = ipvs(&farm(), &Overrides::default(), |_| true);
     let daemon = SyncDaemon {
         interface: "eth1".parse().expect("a name"),
         id: 7,
@@ -187,12 +188,12 @@ fn both_sync_daemons_run_with_the_same_parameters() {
     };
     let both = HashMap::from([(SyncRole::Master, daemon.clone()), (SyncRole::Backup, daemon)]);
     assert_eq!(table.sync, both);
-    assert!(ipvs(&Config::default(), |_| true).sync.is_empty());
+    assert!(ipvs(&Config::default(), &Overrides::default(), |_| true).sync.is_empty());
 }
 
 #[test]
 fn the_virtual_routers_keep_the_configured_order_of_their_addresses() {
-    let routers = routers(&farm());
+    let routers = routers(&farm(), &Overrides::default());
     let web = routers.iter().find(|r| r.name.as_str() == "web").expect("there");
     let addresses: Vec<String> = web.addresses.iter().map(|(i, a)| format!("{i} {a}")).collect();
     assert_eq!(addresses, ["eth0 192.0.2.100", "eth1 10.1.0.1"]);

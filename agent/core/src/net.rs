@@ -189,6 +189,8 @@ bounded! {
 impl Priority {
     /// The address owner's priority.
     pub const OWNER: Self = Self(255);
+    /// The highest that is not an owner's.
+    pub const HIGHEST: Self = Self(254);
     /// The default of RFC 9568 section 6.1.
     pub const DEFAULT: Self = Self(100);
 

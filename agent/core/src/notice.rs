@@ -170,6 +170,44 @@ pub enum Notice {
         /// How many.
         times: u64,
     },
+    /// An operator changed what the box does, beside its configuration.
+    Operated {
+        /// Who.
+        user: Name,
+        /// What was done.
+        what: String,
+    },
+    /// What an operator had overridden is not in the configuration any more.
+    OverrideDropped {
+        /// Which ("real server 10.1.0.21:80 of web").
+        what: String,
+    },
+    /// A real server that drained is out of the table.
+    Halted {
+        /// Of which service.
+        service: Name,
+        /// Which.
+        server: Endpoint,
+        /// Whether it had no connection left; otherwise its deadline had passed.
+        drained: bool,
+    },
+    /// The time of `vrrp yield` or `vrrp takeover` has passed.
+    RouterNormal {
+        /// Which.
+        router: Name,
+    },
+    /// A Master hands its addresses over.
+    Yielding {
+        /// Which.
+        router: Name,
+    },
+    /// Nobody took over from a Master that hands over.
+    NobodyTookOver {
+        /// Which.
+        router: Name,
+        /// Whether it goes on as Master; otherwise nobody has its addresses now.
+        stays: bool,
+    },
 }
 
 impl Notice {
@@ -180,14 +218,17 @@ impl Notice {
             Self::ConfigRefused { .. }
             | Self::ServiceDown { .. }
             | Self::RouterFault { .. }
-            | Self::KernelFailed { .. } => Severity::Error,
+            | Self::KernelFailed { .. }
+            | Self::NobodyTookOver { stays: false, .. } => Severity::Error,
             Self::ServerDown { .. }
             | Self::RivalMaster { .. }
             | Self::AddressesDiffer { .. }
             | Self::AdvertLate { .. }
             | Self::AdvertRefused { .. }
             | Self::KernelRepaired { .. }
-            | Self::ProberLost { .. } => Severity::Warning,
+            | Self::ProberLost { .. }
+            | Self::OverrideDropped { .. }
+            | Self::NobodyTookOver { stays: true, .. } => Severity::Warning,
             Self::ConfigApplied { .. }
             | Self::ServerUp { .. }
             | Self::ServiceUp { .. }
@@ -195,7 +236,11 @@ impl Notice {
             | Self::BecameBackup { .. }
             | Self::Resumed { .. }
             | Self::MasterLeft { .. }
-            | Self::KernelRecovered { .. } => Severity::Notice,
+            | Self::KernelRecovered { .. }
+            | Self::Operated { .. }
+            | Self::Halted { .. }
+            | Self::RouterNormal { .. }
+            | Self::Yielding { .. } => Severity::Notice,
             Self::IntervalDiffers { .. } | Self::Suppressed { .. } => Severity::Info,
         }
     }
@@ -213,7 +258,13 @@ impl Notice {
             | Self::ServiceUp { .. }
             | Self::Resumed { .. }
             | Self::ProberLost { .. }
-            | Self::Suppressed { .. } => None,
+            | Self::Suppressed { .. }
+            | Self::Operated { .. }
+            | Self::OverrideDropped { .. }
+            | Self::Halted { .. }
+            | Self::RouterNormal { .. }
+            | Self::Yielding { .. }
+            | Self::NobodyTookOver { .. } => None,
             Self::BecameMaster { router, .. } | Self::BecameBackup { router, .. } => {
                 Some(format!("changes of state of virtual router {router}"))
             }
@@ -305,6 +356,29 @@ impl fmt::Display for Notice {
                 write!(f, "prober lost, real servers stay as they are until it is back: {reason}")
             }
             Self::Suppressed { what, times } => write!(f, "{times} more notices held back: {what}"),
+            Self::Operated { user, what } => write!(f, "{user}: {}", what.replace('\n', " ")),
+            Self::OverrideDropped { what } => {
+                write!(f, "{what} is not in the configuration any more: what was told of it is forgotten")
+            }
+            Self::Halted { service, server, drained: true } => {
+                write!(f, "real server {server} of {service} is drained and halted: no connection is left")
+            }
+            Self::Halted { service, server, drained: false } => write!(
+                f,
+                "real server {server} of {service} is halted: the time to drain has passed, what is left ends"
+            ),
+            Self::RouterNormal { router } => {
+                write!(f, "virtual router {router}: the time has passed, priorities decide again")
+            }
+            Self::Yielding { router } => {
+                write!(f, "virtual router {router} hands over: it answers until another is Master")
+            }
+            Self::NobodyTookOver { router, stays: true } => {
+                write!(f, "virtual router {router}: nobody took over, it goes on as Master")
+            }
+            Self::NobodyTookOver { router, stays: false } => {
+                write!(f, "virtual router {router}: nobody took over, its addresses are nowhere now")
+            }
         }
     }
 }

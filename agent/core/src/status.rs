@@ -40,6 +40,8 @@ pub struct Status {
     pub repairs: u64,
     /// Adverts counted, at most a second old.
     pub adverts: Statistics,
+    /// Whether the box is in maintenance.
+    pub maintenance: bool,
 }
 
 /// A virtual router in `Status`.
@@ -57,6 +59,8 @@ pub struct RouterLine {
     pub for_: Duration,
     /// Virtual addresses and whether the kernel has each now.
     pub addresses: Vec<(Prefix, bool)>,
+    /// What an operator told it, in words ("yielded, 4:10 left").
+    pub overridden: Option<String>,
 }
 
 /// A service in `Status`.
@@ -76,6 +80,8 @@ pub struct ServiceLine {
     pub in_kernel: bool,
     /// Real servers; the sorry server, when in use, is the last.
     pub servers: Vec<ServerLine>,
+    /// What an operator made of it, in words ("disabled", "sorry").
+    pub overridden: Option<String>,
 }
 
 /// A real server in `Status`.
@@ -95,6 +101,8 @@ pub struct ServerLine {
     pub active: u32,
     /// Inactive connections.
     pub inactive: u32,
+    /// What an operator made of it, in words ("draining 12 connections, 4:10 left", "halted").
+    pub overridden: Option<String>,
 }
 
 /// Health of a real server in one word.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bascule_core::config::{Config, Problem};
 use bascule_core::desired;
 use bascule_core::health::Target;
+use bascule_core::overrides::Overrides;
 use proptest::prelude::*;
 
 mod reference;
@@ -83,7 +84,7 @@ fn every_example_is_good_and_has_no_warning() {
     for file in files {
         let config = good(&file);
         assert!(!config.virtual_server.is_empty(), "{}", file.display());
-        assert!(!desired::ipvs(&config, |_| true).services.is_empty());
+        assert!(!desired::ipvs(&config, &Overrides::default(), |_| true).services.is_empty());
         let text = toml::to_string(&config).expect("a configuration is TOML");
         assert_eq!(Config::parse(&text, "again").expect("and good").config, config, "{}", file.display());
     }

@@ -7,7 +7,7 @@ use bascule_core::config::model::AdvertInterval;
 use bascule_core::net::{Family, IfName, Mac, Priority, Vrid};
 use bascule_core::router::{Action, Event, Link, Received, Role, Router};
 use bascule_core::time::Instant;
-use bascule_core::vrrp::{Rfc9568, Settings};
+use bascule_core::vrrp::{Rfc9568, Settings, Stance};
 use bascule_core::wire::vrrp::{Advert, ChecksumForm, Envelope};
 use proptest::prelude::*;
 
@@ -19,11 +19,24 @@ fn vrid() -> impl Strategy<Value = Vrid> {
     (1_u32..4).prop_map(|id| Vrid::new(id).expect("1 to 255"))
 }
 
+fn stance() -> impl Strategy<Value = Stance> {
+    (0_u8..7, 0_u64..20_000_000_000).prop_map(|(kind, nanos)| {
+        let told = Instant::from_nanos(nanos);
+        match kind {
+            0 | 1 => Stance::Yield { told },
+            2 => Stance::Takeover { told },
+            3 => Stance::Aside { told },
+            _ => Stance::Normal,
+        }
+    })
+}
+
 prop_compose! {
     fn settings()(
         name in "[ab]", interface in interface(), vrid in vrid(), v6 in any::<bool>(),
         priority in prop_oneof![1_u32..=255, Just(100_u32)], centis in 1_u16..=4_095, preempt in any::<bool>(),
         delay in 0_u64..10_000, addresses in 0_u8..4, checksum_as_v2 in any::<bool>(),
+        stance in stance(),
     ) -> Settings {
         let address = |n: u8| match v6 {
             true => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)]),
@@ -40,6 +53,7 @@ prop_compose! {
             addresses: (1..=addresses).map(|n| (interface.clone(), address(n))).collect(),
             interface,
             checksum_as_v2,
+            stance,
         }
     }
 }

@@ -8,7 +8,7 @@ use bascule_core::net::{Family, IfName, Mac, Name, Priority, Vrid};
 use bascule_core::notice::Notice;
 use bascule_core::router::{Action, Event, Link, Received, Role, Roles, Router, RouterStatus, Snapshot};
 use bascule_core::time::Instant;
-use bascule_core::vrrp::Settings;
+use bascule_core::vrrp::{Settings, Stance};
 use bascule_core::wire::vrrp::{Advert, ChecksumForm, Envelope, HOPS, Packet, RefusedAdvert};
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -39,6 +39,7 @@ fn settings(text: &str, vrid: u32) -> Settings {
         preempt_delay: Duration::ZERO,
         addresses: vec![(eth("eth0"), virtual_address(vrid))],
         checksum_as_v2: false,
+        stance: Stance::Normal,
     }
 }
 

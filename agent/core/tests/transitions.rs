@@ -6,7 +6,7 @@ use core::time::Duration;
 use bascule_core::config::model::AdvertInterval;
 use bascule_core::net::{Family, Priority, Vrid};
 use bascule_core::time::Instant;
-use bascule_core::vrrp::{Event, Output, Rfc9568, Rules, Settings, State, VirtualRouter};
+use bascule_core::vrrp::{Event, Output, Rfc9568, Rules, Settings, Stance, State, VirtualRouter};
 use bascule_core::wire::vrrp::Advert;
 
 const OWN: [u8; 4] = [10, 0, 0, 5];
@@ -29,6 +29,7 @@ fn settings(priority: u32, preempt: bool) -> Settings {
         preempt_delay: Duration::ZERO,
         addresses: vec![("eth0".parse().expect("an interface name"), IpAddr::from([192, 0, 2, 1]))],
         checksum_as_v2: false,
+        stance: Stance::Normal,
     }
 }
 

@@ -85,6 +85,19 @@ pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<(), StoreError>
     }
 }
 
+/// Removes a file so that it stays removed after a power cut. One that does not exist is no error.
+///
+/// # Errors
+/// When the system refuses; the file may be there or not then.
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.map_err(failed("remove", path))?,
+    }
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|d| d.sync_all()).map_err(failed("sync", directory))
+}
+
 fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(content)?;

@@ -3,6 +3,7 @@
 //! `handle(now, Event) -> Vec<Effect>`; the main thread drives it and calls it again at `deadline`. Effects that
 //! carry a level (wanted state, snapshot) come only when the level has changed.
 
+mod command;
 mod picture;
 
 use core::time::Duration;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::desired::{self, Ipvs};
+use crate::desired::{self, DestinationKey, Ipvs, ServiceKey};
 use crate::health::{self, Change, Monitor, Probe, ProbeOutcome, Target};
-use crate::net::Name;
+use crate::net::{Endpoint, Name};
 use crate::notice::Notice;
+use crate::overrides::{Overrides, ServiceState};
 use crate::router::Roles;
 use crate::time::Instant;
 
@@ -37,6 +39,8 @@ pub enum Event {
     Probed(ProbeOutcome),
     /// The prober process was lost or came back: everything in flight will never be answered.
     ProberRestarted,
+    /// The connections of real servers that drain (`Node::draining`), as the kernel has just counted them.
+    Counted(Vec<(Draining, Option<Count>)>),
     /// The deadline may have passed.
     Timer,
 }
@@ -57,11 +61,33 @@ pub enum Effect {
     Save(Snapshot),
 }
 
+/// A real server that drains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// Of which service.
+    pub service: Name,
+    /// Which.
+    pub server: Endpoint,
+    /// The same for the kernel.
+    pub key: (ServiceKey, DestinationKey),
+}
+
+/// What the kernel has of a real server; none when it does not have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Its weight: with any other than 0 the count says nothing.
+    pub weight: u16,
+    /// All its connections.
+    pub connections: u32,
+}
+
 /// What survives a crash of the agent beside the roles (`router::Snapshot`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Health of the real servers.
     pub health: health::Snapshot,
+    /// What operators told the box.
+    pub overrides: Overrides,
 }
 
 /// The box apart from its virtual routers.
@@ -72,6 +98,7 @@ pub struct Node {
     refused: Option<String>,
     roles: Roles,
     monitor: Monitor,
+    overrides: Overrides,
     /// The services that use each target.
     users: HashMap<Target, Vec<Name>>,
     /// When health that has changed is carried out.
@@ -90,7 +117,8 @@ impl Node {
     /// are pending until their first probes.
     #[must_use]
     pub fn resume(snapshot: Snapshot) -> Self {
-        Self { monitor: Monitor::resume(snapshot.health.clone()), saved: snapshot, ..Self::default() }
+        let monitor = Monitor::resume(snapshot.health.clone());
+        Self { monitor, overrides: snapshot.overrides.clone(), saved: snapshot, ..Self::default() }
     }
 
     /// The running configuration.
@@ -102,7 +130,7 @@ impl Node {
     /// When `handle` wants to be called with `Event::Timer`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.monitor.deadline().into_iter().chain(self.due).min()
+        self.monitor.deadline().into_iter().chain(self.due).chain(self.overrides.deadline()).min()
     }
 
     /// Takes one event and tells what to do.
@@ -123,7 +151,12 @@ impl Node {
                 }
             }
             Event::ProberRestarted => self.monitor.prober_restarted(now),
+            Event::Counted(counts) => self.drained(&counts, &mut effects),
             Event::Timer => {}
+        }
+        if self.overrides.deadline().is_some_and(|at| at <= now) {
+            let told = self.overrides.expire(now);
+            self.overridden(told, &mut effects);
         }
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
@@ -139,26 +172,33 @@ impl Node {
     fn configure(&mut self, now: Instant, config: Arc<Config>, source: String, effects: &mut Vec<Effect>) {
         self.users = users(&config);
         self.monitor.configure(now, self.users.keys().cloned().collect());
-        let routers = desired::routers(&config);
+        let dropped = self.overrides.retain(&config);
         self.config = Some(config);
         self.refused = None;
         self.source.clone_from(&source);
-        if self.routers.as_ref() != Some(&routers) {
-            self.routers = Some(routers.clone());
-            effects.push(Effect::Routers(routers));
-        }
+        self.want_routers(effects);
         self.want_ipvs(effects);
         effects.push(Effect::Tell(Notice::ConfigApplied { source }));
+        effects.extend(dropped.into_iter().map(Effect::Tell));
         self.starved = self.starving();
         self.save(effects);
     }
 
     fn want_ipvs(&mut self, effects: &mut Vec<Effect>) {
         let Some(config) = &self.config else { return };
-        let wanted = desired::ipvs(config, |target| self.monitor.usable(target));
+        let wanted = desired::ipvs(config, &self.overrides, |target| self.monitor.usable(target));
         if self.ipvs.as_ref() != Some(&wanted) {
             self.ipvs = Some(wanted.clone());
             effects.push(Effect::Apply(wanted));
+        }
+    }
+
+    fn want_routers(&mut self, effects: &mut Vec<Effect>) {
+        let Some(config) = &self.config else { return };
+        let routers = desired::routers(config, &self.overrides);
+        if self.routers.as_ref() != Some(&routers) {
+            self.routers = Some(routers.clone());
+            effects.push(Effect::Routers(routers));
         }
     }
 
@@ -171,15 +211,21 @@ impl Node {
         }));
     }
 
-    /// Only services whose real servers are all decided count: one that waits for its first probes is not down.
+    /// Only services whose real servers are all decided count: one that waits for its first probes is not down, nor
+    /// is one that an operator disabled.
     fn starving(&self) -> BTreeSet<Name> {
         let Some(config) = &self.config else { return BTreeSet::new() };
         config
             .virtual_server
             .iter()
-            .filter(|(_, server)| {
+            .filter(|(name, _)| self.overrides.service(name) != Some(ServiceState::Disabled))
+            .filter(|(name, server)| {
+                let sorry = self.overrides.service(name) == Some(ServiceState::Sorry);
+                let told = self.overrides.servers(name);
                 server.real_server.iter().all(|(endpoint, real)| {
-                    real.weight.get() == 0
+                    sorry
+                        || real.weight.get() == 0
+                        || told.is_some_and(|told| told.contains_key(endpoint))
                         || Target::of(server, endpoint).is_some_and(|target| self.monitor.is_down(&target))
                 })
             })
@@ -194,14 +240,15 @@ impl Node {
             let sorry = config.virtual_server.get(name).and_then(|server| server.sorry_server);
             effects.push(Effect::Tell(Notice::ServiceDown { service: name.clone(), sorry }));
         }
-        for name in self.starved.difference(&starving) {
+        let disabled = |name: &&Name| self.overrides.service(name) == Some(ServiceState::Disabled);
+        for name in self.starved.difference(&starving).filter(|name| !disabled(name)) {
             effects.push(Effect::Tell(Notice::ServiceUp { service: name.clone() }));
         }
         self.starved = starving;
     }
 
     fn save(&mut self, effects: &mut Vec<Effect>) {
-        let snapshot = Snapshot { health: self.monitor.snapshot() };
+        let snapshot = Snapshot { health: self.monitor.snapshot(), overrides: self.overrides.clone() };
         if self.saved != snapshot {
             self.saved = snapshot.clone();
             effects.push(Effect::Save(snapshot));
@@ -219,5 +266,7 @@ fn users(config: &Config) -> HashMap<Target, Vec<Name>> {
     users
 }
 
+#[cfg(test)]
+mod override_tests;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use crate::desired::{AddressKey, DestinationKey, SyncRole, service_key};
 use crate::health::{Standing, Target};
 use crate::net::Endpoint;
 use crate::node::Node;
+use crate::router::Role;
 use crate::status::{HealthWord, KernelView, RouterLine, ServerLine, ServiceLine, Status, Surroundings};
 use crate::time::Instant;
 
@@ -27,13 +28,14 @@ impl Node {
             services: config
                 .virtual_server
                 .iter()
-                .map(|(name, server)| self.service_line(name, server, &around.kernel))
+                .map(|(name, server)| self.service_line(now, name, server, &around.kernel))
                 .collect(),
             sync: sync_lines(&around.kernel),
             lateness: around.lateness,
             problems: around.kernel.problems.clone(),
             repairs: around.kernel.repairs,
             adverts: around.adverts.clone(),
+            maintenance: self.overrides.maintenance(),
         }
     }
 
@@ -59,6 +61,7 @@ impl Node {
                 vrid: vrrp.vrid.get(),
                 for_: now.since(status.since),
                 addresses: vrrp.addresses.iter().map(|a| (*a.prefix(), present(a))).collect(),
+                overridden: self.overrides.router_words(now, name, status.role == Role::Master),
                 status,
             })
         };
@@ -67,6 +70,7 @@ impl Node {
 
     fn service_line(
         &self,
+        now: Instant,
         name: &crate::net::Name,
         server: &VirtualServer,
         kernel: &KernelView,
@@ -81,6 +85,7 @@ impl Node {
                 self.health_words(server, endpoint)
             };
             let connections = kernel.connections.get(&(key, endpoint.into())).copied().unwrap_or_default();
+            let counted = connections.active.saturating_add(connections.inactive);
             ServerLine {
                 endpoint: *endpoint,
                 weight,
@@ -89,6 +94,7 @@ impl Node {
                 sorry,
                 active: connections.active,
                 inactive: connections.inactive,
+                overridden: self.overrides.server_words(now, name, endpoint, counted).filter(|_| !sorry),
             }
         };
         let mut servers: Vec<ServerLine> =
@@ -106,8 +112,9 @@ impl Node {
             address: server.address,
             port: server.port.get(),
             scheduler: server.scheduler.to_string(),
-            in_kernel: wanted.is_some() && wanted == found,
+            in_kernel: self.ipvs.is_some() && wanted == found,
             servers,
+            overridden: self.overrides.service_words(name, server.sorry_server.as_ref()),
         }
     }
 

@@ -36,6 +36,33 @@ pub struct Settings {
     pub addresses: Vec<(IfName, IpAddr)>,
     /// Send IPv4 checksums without pseudo-header.
     pub checksum_as_v2: bool,
+    /// What an operator told it.
+    pub stance: Stance,
+}
+
+/// What an operator told a virtual router beside its configuration. An owner (priority 255) is told nothing.
+///
+/// It is a level like all settings: a command that is repeated differs in `told`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stance {
+    /// Nothing: priority and preemption decide.
+    #[default]
+    Normal,
+    /// Another box is to be Master; this one does not preempt, but takes over when that one dies.
+    Yield {
+        /// When the command came.
+        told: Instant,
+    },
+    /// To be Master at once, at the highest priority that is not an owner's.
+    Takeover {
+        /// When the command came.
+        told: Instant,
+    },
+    /// Another box is to be Master; this one never is, whatever happens.
+    Aside {
+        /// When the command came.
+        told: Instant,
+    },
 }
 
 /// Which virtual router it is on the network. Changing any of it makes another virtual router.

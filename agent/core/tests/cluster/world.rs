@@ -12,7 +12,7 @@ use bascule_core::config::model::AdvertInterval;
 use bascule_core::net::{Family, IfName, Mac, Name, Priority, Vrid};
 use bascule_core::router::{Action, Event, Link, Received, Role, Router, Snapshot};
 use bascule_core::time::Instant;
-use bascule_core::vrrp::{Rules, Settings};
+use bascule_core::vrrp::{Rules, Settings, Stance};
 use bascule_core::wire::vrrp::Envelope;
 
 use crate::rng::Rng;
@@ -471,6 +471,7 @@ fn node<R>(
         preempt_delay: delay,
         addresses: vec![(interface(), vip)],
         checksum_as_v2: false,
+        stance: Stance::Normal,
     };
     let interval = interval.get();
     let watch = Watch { address, priority, interval, preempt, preempt_delay: delay, seen: Seen::Off };

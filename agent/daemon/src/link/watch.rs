@@ -218,6 +218,7 @@ mod tests {
     use crate::link::picture::Address;
     use bascule_core::config::Config;
     use bascule_core::desired::routers;
+    use bascule_core::overrides::Overrides;
 
     fn settings(priority: u8) -> Vec<Settings> {
         let text = format!(
@@ -226,7 +227,7 @@ mod tests {
                 "six": {{ "interface": "eth0", "vrid": 1, "addresses": ["fe80::100/64"] }} }} }}"#
         );
         let config: Config = serde_json::from_str(&text).expect("a configuration");
-        routers(&config)
+        routers(&config, &Overrides::default())
     }
 
     fn picture() -> Picture {

@@ -40,6 +40,9 @@ pub fn status(status: &Status) -> Vec<String> {
     for problem in &status.problems {
         wrap(&mut lines, "PROBLEM: ", problem);
     }
+    if status.maintenance {
+        lines.push("MAINTENANCE: this box holds no virtual address until it is left".to_owned());
+    }
     lines.push(String::new());
     routers(&mut lines, status);
     lines.push(String::new());
@@ -78,6 +81,7 @@ fn routers(lines: &mut Vec<String>, status: &Status) {
             router.interface.as_str(),
             router.status.priority,
         ));
+        overridden(lines, "  ", router.overridden.as_deref());
         if let Role::Fault(reason) = &router.status.role {
             wrap(lines, "  fault: ", reason);
         }
@@ -136,6 +140,7 @@ fn services(lines: &mut Vec<String>, services: &[ServiceLine]) {
         let scheduler = &service.scheduler;
         lines.push(format!("virtual server {}, {kernel}", service.name));
         lines.push(format!("  {protocol} {socket} {scheduler}"));
+        overridden(lines, "  ", service.overridden.as_deref());
         let (active, inactive) = ("ACTIVE", "INACTIVE");
         lines.push(format!(
             "  {:<23} {:>6} {:<7} {active:>8} {inactive:>8} DETAIL",
@@ -168,6 +173,14 @@ fn server_line(lines: &mut Vec<String>, server: &ServerLine) {
     } else {
         lines.push(head.trim_end().to_owned());
         wrap(lines, "      ", &server.detail);
+    }
+    overridden(lines, "      ", server.overridden.as_deref());
+}
+
+/// What an operator made of it, beside the configuration.
+fn overridden(lines: &mut Vec<String>, indent: &str, words: Option<&str>) {
+    if let Some(words) = words {
+        wrap(lines, &format!("{indent}OVERRIDE: "), words);
     }
 }
 
@@ -204,6 +217,7 @@ mod tests {
             sorry: false,
             active: 4_000_000_000,
             inactive: 4_000_000_000,
+            overridden: Some(format!("draining {}", u32::MAX)),
         };
         let counters = Counters { sent: u64::MAX, rivals: u64::MAX, late: 0, ..Counters::default() };
         Status {
@@ -219,6 +233,7 @@ mod tests {
                 status: router(Role::Fault(format!("interface eth7 does not exist {long} \u{e9}\x1b[2J"))),
                 for_: Duration::from_secs(61),
                 addresses: vec![("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128".parse().unwrap(), true)],
+                overridden: Some("yielded, 8760:00:00 left".into()),
             }],
             services: vec![ServiceLine {
                 name: "a234567890123456789012345678901".parse().unwrap(),
@@ -231,6 +246,7 @@ mod tests {
                     server("connection refused", "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
                     server("not probed: this box is short of resources", "255.255.255.255:65535"),
                 ],
+                overridden: Some("sorry, but it has no sorry server".into()),
             }],
             sync: vec!["master averylongname15 id 255".into(), "backup averylongname15 id 255".into()],
             lateness: Lateness {
@@ -244,6 +260,7 @@ mod tests {
                 routers: [("a234567890123456789012345678901".parse().unwrap(), counters)].into(),
                 refused: [(RefusedAdvert::OwnAddress, u64::MAX)].into(),
             },
+            maintenance: true,
         }
     }
 

@@ -11,6 +11,7 @@
 //! real servers for their health, and both are resumed from what a predecessor left in the run directory.
 
 mod node;
+mod operate;
 mod source;
 mod survivor;
 
@@ -18,15 +19,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bascule_core::desired;
 use bascule_core::node::Node;
 use thiserror::Error;
 
 use self::node::{Agent, Signals};
+use self::operate::Maintenance;
 use self::source::Source;
 use self::survivor::Survivor;
 use crate::control::{ControlError, RunDir};
 use crate::kernel::{self, KernelError};
+use crate::sys::monotonic;
 use crate::vrrpd::{self, VrrpError};
 use crate::{log, snapshot};
 
@@ -87,17 +89,21 @@ fn start(options: Options) -> Result<(), RunError> {
     let run_dir = RunDir::take(&options.run_dir)?;
     let listener = run_dir.bind()?;
     let state_dir = options.state_dir.unwrap_or_else(|| options.run_dir.clone());
+    let maintenance = Maintenance::new(&state_dir);
     let source = Source { file: options.config, factory: options.factory, state_dir };
     let (first, refused) = source.first();
     let survivor = Survivor::new(run_dir.path(), snapshot::boot_id()?);
-    let node = Node::resume(survivor.load());
+    let mut node = Node::resume(survivor.load());
+    // The file decides: it is there also after a reboot, and gone only when maintenance was left.
+    node.set_maintenance(monotonic(), maintenance.is_kept());
 
-    let (vrrp, outflow) = vrrpd::start(desired::routers(&first.config), run_dir.path())?;
+    let (vrrp, outflow) = vrrpd::start(node.routers(monotonic(), &first.config), run_dir.path())?;
     vrrp.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let kernel = kernel::start(Arc::clone(&first.config), vrrp.roles(), outflow.announcements, kernel::POLL)?;
 
     runtime.block_on(async {
-        let agent = Agent::new(node, vrrp, kernel, source, survivor, run_dir, options.supervised);
+        let agent =
+            Agent::new(node, vrrp, kernel, source, survivor, run_dir, maintenance, options.supervised);
         agent.run(signals, listener, outflow.notices, first, refused).await
     })?;
     Ok(())

@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::operate::Maintenance;
 use super::source::{Loaded, Source};
 use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
@@ -40,13 +41,14 @@ const LOG_MAX: usize = 2_000;
 /// Everything that the main thread holds.
 #[derive(Debug)]
 pub struct Agent {
-    node: Node,
-    vrrp: VrrpHandle,
-    kernel: KernelHandle,
+    pub(super) node: Node,
+    pub(super) vrrp: VrrpHandle,
+    pub(super) kernel: KernelHandle,
     prober: Prober,
     source: Source,
     survivor: Survivor,
     run_dir: RunDir,
+    pub(super) maintenance: Maintenance,
     supervised: bool,
     /// The newest snapshot and when it is to be kept.
     unsaved: Option<(Snapshot, bascule_core::time::Instant)>,
@@ -91,6 +93,7 @@ enum End {
 
 impl Agent {
     /// An agent whose threads run. Needs the main thread's runtime.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an agent, each of its own type")]
     pub fn new(
         node: Node,
         vrrp: VrrpHandle,
@@ -98,11 +101,25 @@ impl Agent {
         source: Source,
         survivor: Survivor,
         run_dir: RunDir,
+        maintenance: Maintenance,
         supervised: bool,
     ) -> Self {
         let (prober, started) = (Prober::start(), Instant::now());
         let (unsaved, text) = (None, String::new());
-        Self { node, vrrp, kernel, prober, source, survivor, run_dir, supervised, unsaved, text, started }
+        Self {
+            node,
+            vrrp,
+            kernel,
+            prober,
+            source,
+            survivor,
+            run_dir,
+            maintenance,
+            supervised,
+            unsaved,
+            text,
+            started,
+        }
     }
 
     /// Runs `first` and whatever comes later, until it is told to end.
@@ -121,6 +138,7 @@ impl Agent {
         listener.set_nonblocking(true)?;
         tokio::spawn(control::serve(UnixListener::from_std(listener)?, calls));
         let mut roles = self.vrrp.roles();
+        let mut found = self.kernel.ipvs();
         let mut beat = tokio::time::interval(BEAT);
 
         self.configure(first);
@@ -133,6 +151,7 @@ impl Agent {
                     let latest = roles.borrow_and_update().clone();
                     self.handle(Event::Roles(latest));
                 }
+                Ok(()) = found.changed() => self.count_drains(),
                 Some(message) = self.prober.inbox.recv() => match message {
                     FromProber::Outcome(outcome) => self.handle(Event::Probed(outcome)),
                     FromProber::Restarted => self.handle(Event::ProberRestarted),
@@ -164,8 +183,13 @@ impl Agent {
         Ok(())
     }
 
-    fn handle(&mut self, event: Event) {
-        for effect in self.node.handle(monotonic(), event) {
+    pub(super) fn handle(&mut self, event: Event) {
+        let effects = self.node.handle(monotonic(), event);
+        self.carry_out(effects);
+    }
+
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
             match effect {
                 Effect::Probe(probe) => self.prober.run(probe),
                 Effect::Apply(ipvs) => self.kernel.apply(ipvs),
@@ -240,6 +264,8 @@ impl Agent {
             Request::Restart => {
                 Reply::Refused(vec!["Nothing would start the agent again: no init runs here.".to_owned()])
             }
+            Request::Operate { user, operation } => self.operate(user, operation),
+            Request::Standing(_) => Reply::Standing(self.standing()),
             other => Reply::Refused(vec![format!("this release does not answer {other:?}")]),
         };
         (reply, None)
@@ -331,7 +357,7 @@ async fn sleep_until(at: Option<bascule_core::time::Instant>) {
     }
 }
 
-fn hostname() -> String {
+pub(super) fn hostname() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
 

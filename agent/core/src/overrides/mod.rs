@@ -3,11 +3,17 @@
 //! Overrides are kept apart from the configuration and shown as what they are. They survive reloads and restarts of
 //! the agent; maintenance also survives a reboot.
 
+mod state;
+mod words;
+
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Endpoint, Name};
+
+pub use state::{Overrides, RouterState, ServerState, ServiceState};
+pub use words::clock;
 
 /// A command of an operator that changes what the box does, and not its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,3 +81,6 @@ pub enum ServiceOverride {
     /// New connections go to the sorry server, established ones stay where they are.
     Sorry,
 }
+
+#[cfg(test)]
+mod tests;
