@@ -17,8 +17,8 @@ use super::setup::{self, Port};
 use super::users::{self, Found, Users};
 use super::{Identity, Place};
 use crate::shell::console::Console;
-use crate::shell::show::wrap;
 use crate::sys::monotonic;
+use bascule_core::shell::table::wrap;
 
 /// The name that resets instead of logging in.
 const RESET: &str = "factory-reset";
