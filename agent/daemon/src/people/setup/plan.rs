@@ -1,5 +1,7 @@
 //! From answers to edits: what must change in the running configuration, and nothing else.
 
+use std::net::IpAddr;
+
 use bascule_core::config::Config;
 use bascule_core::config::edit::Edit;
 use bascule_core::config::model::Route;
@@ -99,13 +101,24 @@ fn gateway(edits: &mut Edits, before: &Config, answers: &Answers) {
                 edits.set(&["route", name, "to", to]);
                 edits.set(&["route", name, "via", &via.to_string()]);
             }
-            // Asked for and answered with none; the other family was not asked for.
-            (Some((name, _)), None) if answers.address.is_none_or(|address| address.family() == family) => {
+            // Asked for and answered with none; the other family was not asked for, but may have lost its way.
+            (Some((name, route)), None)
+                if answers.address.is_none_or(|address| address.family() == family)
+                    || cut_off(before, answers, &route.via) =>
+            {
                 edits.delete(&["route", name.as_str()]);
             }
             (Some(_) | None, None) => {}
         }
     }
+}
+
+/// Whether `via` was reached only by the management address that goes.
+fn cut_off(before: &Config, answers: &Answers, via: &IpAddr) -> bool {
+    let old = present(before).and_then(|old| old.address).filter(|old| Some(*old) != answers.address);
+    let all = before.interface.values().flat_map(|interface| &interface.addresses);
+    let mut ways = all.filter(|address| address.contains(via));
+    ways.all(|way| Some(*way) == old) && !answers.address.is_some_and(|address| address.contains(via))
 }
 
 fn peer(edits: &mut Edits, before: &Config, answers: &Answers) {

@@ -1,6 +1,7 @@
 use super::super::scripted::Scripted;
 use super::*;
 use crate::scratch::Scratch;
+use bascule_core::config::document::Document;
 use std::cell::RefCell;
 
 const PASSWORD: &str = "correct horse";
@@ -307,8 +308,58 @@ fn the_second_of_two_consoles_changes_nothing() {
     assert!(users.authenticate("admin", PASSWORD).is_some());
 }
 
+/// The configuration that these edits make of `before`.
+fn applied(before: &str, edits: &[Edit]) -> Config {
+    let mut document = Document::parse(before, "before").unwrap();
+    for edit in edits {
+        document.apply(edit).unwrap_or_else(|misedit| panic!("{}: {misedit:?}", plan::words(edit)));
+    }
+    let checked = document.check().unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
+    checked.config
+}
+
+fn parsed(text: &str) -> Config {
+    Config::parse(text, "test").unwrap_or_else(|problems| panic!("{problems:?}")).config
+}
+
+/// What the answers make of a configuration.
+fn outcome(before: &str, answers: &[&str]) -> Config {
+    let box_ = Box_::new(before);
+    box_.first(&mut Scripted::new(answers)).unwrap().unwrap();
+    let asked = box_.asked.borrow();
+    let edits: Vec<Edit> = asked
+        .iter()
+        .filter_map(|r| if let Request::Edit { edit, .. } = r { Some(edit.clone()) } else { None })
+        .collect();
+    applied(before, &edits)
+}
+
 #[test]
-fn the_edits_of_the_full_example_stand_for_a_good_configuration() {
-    let config = Config::parse(ALL_CONFIG, "test").map_err(|p| format!("{p:?}")).unwrap();
-    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+fn the_edits_make_the_configuration_that_was_answered_from_any_before() {
+    let factory = "[system]\nhostname = \"bascule\"\n";
+    assert_eq!(outcome(factory, &ALL), parsed(ALL_CONFIG));
+    assert_eq!(outcome("", &ALL), parsed(ALL_CONFIG));
+    assert_eq!(outcome(ALL_CONFIG, &ALL), parsed(ALL_CONFIG));
+    // From everything to nothing but a name.
+    let least = ["lb8", PASSWORD, PASSWORD, "eth1", "none", "none", "none", "none", "none", "none"];
+    let found = outcome(ALL_CONFIG, &least);
+    assert_eq!(found.system, parsed("system.hostname = \"lb8\"").system);
+    assert!(found.route.is_empty() && found.sync.is_none(), "{found:?}");
+    let v6 = [
+        "lb8",
+        PASSWORD,
+        PASSWORD,
+        "eth1",
+        "none",
+        "2001:db8::2/64",
+        "2001:db8::1",
+        "2001:db8::53",
+        "none",
+        "none",
+    ];
+    let found = outcome(ALL_CONFIG, &v6);
+    let routes: Vec<String> =
+        found.route.values().map(|route| format!("{} {}", route.to, route.via)).collect();
+    assert!(routes.contains(&"::/0 2001:db8::1".to_owned()), "{routes:?}");
 }
