@@ -29,6 +29,8 @@ mod store;
 
 /// Where an agent keeps its socket and what a successor needs.
 const RUN_DIR: &str = "/run/bascule";
+/// Where a box keeps users and the audit log.
+const STATE_DIR: &str = "/data/state";
 
 /// A pair of boxes that balances load: VRRP, IPVS and health checks in one program.
 #[derive(Debug, Parser)]
@@ -104,6 +106,9 @@ struct AgentArguments {
 struct ShellArguments {
     #[command(flatten)]
     at: RunDirArgument,
+    /// Where users and the audit log are kept.
+    #[arg(long, default_value = STATE_DIR)]
+    state_dir: PathBuf,
     /// Open this terminal of /dev and lead a session on it. Used by init.
     #[arg(long, hide = true)]
     console: Option<String>,

@@ -70,6 +70,15 @@ pub fn run() -> Result<(), String> {
         tracing::error!("{text}");
         alarms.push(text);
     }
+    match crate::people::reset::finish(Path::new(mounts::DATA)) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!("factory reset: configuration, users and keys are wiped"),
+        Err(error) => {
+            let text = format!("the factory reset is not complete: {error}; the next start tries again");
+            tracing::error!("{text}");
+            alarms.push(text);
+        }
+    }
     loopback_up();
     if let Err(errno) = mounts::root_read_only() {
         tracing::warn!("the root file system stays writable: {}", errno.desc());

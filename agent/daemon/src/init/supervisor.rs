@@ -71,7 +71,7 @@ impl Supervisor {
     pub fn new(loader: Loader, uevents: Option<Uevents>) -> Self {
         let now = Instant::now();
         let shell = |console: String| {
-            let arguments = ["shell", "--console", &console, "--run-dir", RUN_DIR];
+            let arguments = ["shell", "--console", &console, "--run-dir", RUN_DIR, "--state-dir", STATE_DIR];
             Service::new(&format!("shell on {console}"), &arguments, now)
         };
         Self {
