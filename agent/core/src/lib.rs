@@ -18,6 +18,7 @@ pub mod overrides;
 pub mod desired;
 pub mod reconcile;
 pub mod status;
+pub mod commit;
 pub mod control;
 pub mod node;
 pub mod shell;

@@ -94,7 +94,7 @@ struct AgentArguments {
     factory: Option<PathBuf>,
     #[command(flatten)]
     at: RunDirArgument,
-    /// Where the last good configuration is kept [default: the run directory].
+    /// Where the revisions of the configuration are kept [default: the run directory].
     #[arg(long)]
     state_dir: Option<PathBuf>,
     /// Init starts it again when it ends, and reads its log from the kernel's.

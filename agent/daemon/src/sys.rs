@@ -13,8 +13,24 @@ use socket2::{SockAddr, SockAddrStorage};
 /// Now, on `CLOCK_MONOTONIC`: the core's scale of time.
 #[must_use]
 pub fn monotonic() -> Instant {
-    // The clock exists on every Linux and the pointer is the wrapper's own, so the call cannot fail.
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| nix::sys::time::TimeSpec::new(0, 0));
+    clock(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Now, on `CLOCK_BOOTTIME`: goes on while the box sleeps, and means the same to every process of this boot.
+#[must_use]
+pub fn boottime() -> Instant {
+    clock(ClockId::CLOCK_BOOTTIME)
+}
+
+/// Now, on the wall clock: seconds since 1970 (UTC).
+#[must_use]
+pub fn wall() -> u64 {
+    clock(ClockId::CLOCK_REALTIME).as_nanos() / 1_000_000_000
+}
+
+fn clock(id: ClockId) -> Instant {
+    // These clocks exist on every Linux and the pointer is the wrapper's own, so the call cannot fail.
+    let now = clock_gettime(id).unwrap_or_else(|_| nix::sys::time::TimeSpec::new(0, 0));
     let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec()).unwrap_or(0);
     Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))

@@ -10,8 +10,14 @@
 //! Nothing that is found at the start is removed before it is known what is wanted: addresses wait for the roles,
 //! real servers for their health, and both are resumed from what a predecessor left in the run directory.
 
+mod commit;
+mod configuration;
+mod left;
 mod node;
 mod operate;
+#[cfg(test)]
+mod power_tests;
+mod session;
 mod source;
 mod survivor;
 
@@ -22,6 +28,7 @@ use std::sync::Arc;
 use bascule_core::node::Node;
 use thiserror::Error;
 
+use self::commit::Commits;
 use self::node::{Agent, Signals};
 use self::operate::Maintenance;
 use self::source::Source;
@@ -29,8 +36,13 @@ use self::survivor::Survivor;
 use crate::control::{ControlError, RunDir};
 use crate::kernel::{self, KernelError};
 use crate::sys::monotonic;
+use crate::store::files::Disk;
+use crate::store::revisions::Revisions;
 use crate::vrrpd::{self, VrrpError};
 use crate::{log, snapshot};
+
+/// Name of the store of revisions in the state directory.
+const REVISIONS: &str = "configuration";
 
 /// How an agent is started.
 #[derive(Clone, Debug)]
@@ -41,7 +53,7 @@ pub struct Options {
     pub factory: Option<PathBuf>,
     /// What lasts until the next boot: control socket, state of roles and health. Best on a tmpfs.
     pub run_dir: PathBuf,
-    /// What lasts longer: the last good configuration. The run directory when not given.
+    /// What lasts longer: the revisions of the configuration. The run directory when not given.
     pub state_dir: Option<PathBuf>,
     /// Whether init started it and starts it again.
     pub supervised: bool,
@@ -90,9 +102,11 @@ fn start(options: Options) -> Result<(), RunError> {
     let listener = run_dir.bind()?;
     let state_dir = options.state_dir.unwrap_or_else(|| options.run_dir.clone());
     let maintenance = Maintenance::new(&state_dir);
-    let source = Source { file: options.config, factory: options.factory, state_dir };
-    let (first, refused) = source.first();
-    let survivor = Survivor::new(run_dir.path(), snapshot::boot_id()?);
+    let store = Revisions::new(Disk, state_dir.join(REVISIONS));
+    let source = Source::new(options.config, options.factory, store);
+    let boot = snapshot::boot_id()?;
+    let (commits, first, refused) = Commits::start(source, run_dir.path(), boot);
+    let survivor = Survivor::new(run_dir.path(), boot);
     let mut node = Node::resume(survivor.load());
     // The file decides: it is there also after a reboot, and gone only when maintenance was left.
     node.set_maintenance(monotonic(), maintenance.is_kept());
@@ -103,7 +117,7 @@ fn start(options: Options) -> Result<(), RunError> {
 
     runtime.block_on(async {
         let agent =
-            Agent::new(node, vrrp, kernel, source, survivor, run_dir, maintenance, options.supervised);
+            Agent::new(node, vrrp, kernel, commits, survivor, run_dir, maintenance, options.supervised);
         agent.run(signals, listener, outflow.notices, first, refused).await
     })?;
     Ok(())

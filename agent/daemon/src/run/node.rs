@@ -15,7 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::operate::Maintenance;
-use super::source::{Loaded, Source};
+use super::commit::Commits;
+use super::source::Loaded;
 use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
 use crate::kernel::KernelHandle;
@@ -45,7 +46,7 @@ pub struct Agent {
     pub(super) vrrp: VrrpHandle,
     pub(super) kernel: KernelHandle,
     prober: Prober,
-    source: Source,
+    pub(super) commits: Commits,
     survivor: Survivor,
     run_dir: RunDir,
     pub(super) maintenance: Maintenance,
@@ -98,7 +99,7 @@ impl Agent {
         node: Node,
         vrrp: VrrpHandle,
         kernel: KernelHandle,
-        source: Source,
+        commits: Commits,
         survivor: Survivor,
         run_dir: RunDir,
         maintenance: Maintenance,
@@ -111,7 +112,7 @@ impl Agent {
             vrrp,
             kernel,
             prober,
-            source,
+            commits,
             survivor,
             run_dir,
             maintenance,
@@ -169,7 +170,11 @@ impl Agent {
                 }
                 () = sleep_until(self.node.deadline()) => self.handle(Event::Timer),
                 () = sleep_until(self.unsaved.as_ref().map(|(_, due)| *due)) => self.save(),
-                _ = beat.tick() => self.beat(),
+                () = wait(self.commits.wait()) => self.look_after_commit(),
+                _ = beat.tick() => {
+                    self.beat();
+                    self.look_after_commit();
+                }
                 _ = signals.hang_up.recv() => drop(self.reload()),
                 _ = signals.terminate.recv() => break End::Leave,
                 _ = signals.interrupt.recv() => break End::Leave,
@@ -209,8 +214,9 @@ impl Agent {
         }
     }
 
-    fn configure(&mut self, loaded: Loaded) {
+    pub(super) fn configure(&mut self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.commits.runs(&loaded.text);
         self.text = loaded.text;
         self.kernel.configure(Arc::clone(&loaded.config));
         if self.supervised
@@ -222,7 +228,7 @@ impl Agent {
         self.handle(Event::Config(loaded.config, loaded.origin));
     }
 
-    fn refuse(&mut self, lines: &[String]) {
+    pub(super) fn refuse(&mut self, lines: &[String]) {
         lines.iter().for_each(|line| tracing::error!("{line}"));
         let more = match lines.len().saturating_sub(1) {
             0 => String::new(),
@@ -230,23 +236,6 @@ impl Agent {
         };
         let first = lines.first().map_or("", String::as_str);
         self.handle(Event::ConfigRefused(format!("{first}{more}")));
-    }
-
-    /// Reads the file again. A bad one is refused whole and what runs goes on.
-    fn reload(&mut self) -> Reply {
-        match self.source.read() {
-            Ok(loaded) => {
-                let mut text = format!("{} is running", loaded.origin);
-                loaded.warnings.iter().for_each(|warning| text.push_str(&format!("\nwarning: {warning}")));
-                self.configure(loaded);
-                Reply::Done(text)
-            }
-            Err(mut lines) => {
-                self.refuse(&lines);
-                lines.push("refused: the running configuration stays as it is".to_owned());
-                Reply::Refused(lines)
-            }
-        }
     }
 
     fn answer(&mut self, request: &Request) -> (Reply, Option<End>) {
@@ -266,7 +255,7 @@ impl Agent {
             }
             Request::Operate { user, operation } => self.operate(user, operation),
             Request::Standing(_) => Reply::Standing(self.standing()),
-            other => Reply::Refused(vec![format!("this release does not answer {other:?}")]),
+            other => self.answer_configuration(other),
         };
         (reply, None)
     }
@@ -277,7 +266,7 @@ impl Agent {
         status::prompt(&hostname, &self.vrrp.roles().borrow())
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         // Not held while the same channel is read again below: a writer that waits between the two locks both out.
         let found = Arc::clone(&self.kernel.ipvs().borrow());
         let mut kernel = KernelView {
@@ -292,6 +281,7 @@ impl Agent {
             repairs: self.kernel.repairs(),
         };
         kernel.problems.extend(self.vrrp.problems().borrow().iter().cloned());
+        kernel.problems.extend(self.commits.alarms().iter().cloned());
         if self.supervised {
             let alarms = std::fs::read_to_string(init::ALARMS).unwrap_or_default();
             kernel.problems.extend(alarms.lines().map(str::to_owned));
@@ -353,6 +343,14 @@ fn handover(roles: &Roles) -> Duration {
 async fn sleep_until(at: Option<bascule_core::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep(at.since(monotonic())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For so long, or for ever.
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
     }
 }

@@ -1,27 +1,39 @@
-//! Where the configuration comes from: the file, the copy of the last good one, the factory's, or nothing.
+//! Where the configuration comes from: the store of revisions, the operator's file, the factory's, or what is built
+//! in.
 //!
-//! A file with errors never stops a box: at a reload the running configuration stays, at a start the last good
-//! one runs. Each time a file is good, its text is kept for that.
+//! The store is the truth. The file is how a configuration comes in and goes out: after every commit it holds the
+//! newest revision, and when it holds something else than the agent last read or wrote, somebody edited it, and it
+//! becomes a revision by the user `file`. A bad one is refused and changes nothing.
+//!
+//! At a start runs the newest revision that is whole, good and confirmed; else the one before it, and so on; else the
+//! rescue configuration; else failsafe, which is the factory's without any service. Each fall is an alarm.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use bascule_core::config::Config;
+use bascule_core::commit::{Generation, GoBack, Pending, Timer};
+use bascule_core::config::migrate::migrate;
+use bascule_core::config::{Config, Problem, SCHEMA_VERSION};
+use bascule_core::control::CommitLine;
+use bascule_core::time::Instant;
 
+use crate::store::files::Files;
+use crate::store::revision::{Revision, bare, schema_of};
+use crate::store::revisions::{Found, Revisions, kept};
 use crate::store::{self, StoreError};
 
-/// Longest configuration file in bytes, as in `Config::parse`.
-const FILE_MAX: u64 = 4 << 20;
-/// Name of the copy in the state directory.
-const LAST_GOOD: &str = "last-good.toml";
+/// Longest configuration file in bytes: as in `Config::parse`, and the lines of the store around it.
+const FILE_MAX: u64 = (4 << 20) + 4_096;
+/// Who made what nobody typed.
+const BOX: &str = "bascule";
 
 /// A configuration to run.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Arc<Config>,
-    /// As it was read.
+    /// As it was read, without the lines of the store.
     pub text: String,
     /// Where it comes from, in words.
     pub origin: String,
@@ -29,159 +41,468 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// The files.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The operator's.
-    pub file: PathBuf,
-    /// Runs while the operator's does not exist.
-    pub factory: Option<PathBuf>,
-    /// Directory of the copy of the last good one.
-    pub state_dir: PathBuf,
+/// What runs from the start.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// Why it is not the operator's newest, a line for each reason.
+    pub refused: Option<Vec<String>>,
+    /// The confirm timer.
+    pub timer: Timer,
 }
 
-impl Source {
-    /// Reads the operator's file and keeps it as the last good one.
-    ///
-    /// # Errors
-    /// All reasons why it cannot run, a line each.
-    pub fn read(&self) -> Result<Loaded, Vec<String>> {
-        let loaded = load(&self.file, &self.file.display().to_string())?;
-        let copy = self.state_dir.join(LAST_GOOD);
-        if let Err(error) = store::replace_if_changed(&copy, loaded.text.as_bytes()) {
-            tracing::warn!(key = "last-good", "the last good configuration is not kept: {error}");
+/// Who makes a revision.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// User name.
+    pub user: String,
+    /// Why.
+    pub comment: String,
+    /// Wall clock, seconds since 1970 (UTC).
+    pub time: u64,
+}
+
+/// The places, and what runs.
+#[derive(Debug)]
+pub struct Source<F> {
+    /// The operator's.
+    file: PathBuf,
+    /// Runs while there is neither file nor revision.
+    factory: Option<PathBuf>,
+    store: Revisions<F>,
+    /// The revision that runs, when it is one.
+    running: Option<Revision>,
+    /// Text of what runs.
+    text: String,
+    /// What is wrong with the store and with what lies in it.
+    alarms: Vec<String>,
+    /// No configuration of the operator could be used.
+    failsafe: bool,
+}
+
+impl<F: Files> Source<F> {
+    /// The operator's file, the factory's, and the store.
+    pub fn new(file: PathBuf, factory: Option<PathBuf>, store: Revisions<F>) -> Self {
+        let (running, text, alarms) = (None, String::new(), Vec::new());
+        Self { file, factory, store, running, text, alarms, failsafe: false }
+    }
+
+    /// What is wrong, a line each.
+    pub fn alarms(&self) -> &[String] {
+        &self.alarms
+    }
+
+    /// Whether no configuration of the operator could be used.
+    pub const fn failsafe(&self) -> bool {
+        self.failsafe
+    }
+
+    /// The generation that runs, when it is one.
+    pub fn generation(&self) -> Option<Generation> {
+        self.running.as_ref().map(|revision| revision.generation)
+    }
+
+    /// What runs from the start, at `wall` (seconds since 1970). `left` is what a predecessor of this boot waited for.
+    pub fn start(&mut self, now: Instant, wall: u64, left: Option<Pending>) -> Start {
+        if let Err(error) = self.store.prepare() {
+            self.alarm(format!("revisions of the configuration are not kept: {error}"));
+        }
+        let all = self.store.all();
+        let (mut timer, back) = Timer::start(now, &kept(&all), left);
+        let (refused, from_file) = match self.edited(&all) {
+            None => (None, None),
+            Some(_) if timer.pending().is_some() => {
+                let file = self.file.display();
+                tracing::warn!("{file} was edited: it is not read while a commit waits for its confirmation");
+                (None, None)
+            }
+            Some(content) => match self.take(&content, wall) {
+                Ok(loaded) => (None, Some(loaded)),
+                Err(lines) => (Some(lines), None),
+            },
+        };
+        if let Some(loaded) = from_file {
+            if let Some(generation) = self.generation() {
+                timer.handle(now, bascule_core::commit::Event::Committed(generation));
+            }
+            return Start { loaded, refused: None, timer };
+        }
+        if let Some(back) = &back
+            && let Some(loaded) = self.go_back(back, wall)
+        {
+            if let Some(generation) = self.generation() {
+                timer.handle(now, bascule_core::commit::Event::Committed(generation));
+            }
+            return Start { loaded, refused, timer };
+        }
+        let waits = timer.pending().map(|pending| pending.generation);
+        let stored = self.newest(&all, waits).or_else(|| self.rescue());
+        if let Some(loaded) = stored {
+            self.mirror();
+            return Start { loaded, refused, timer };
+        }
+        let (loaded, refused) = self.without_any(refused);
+        Start { loaded, refused, timer }
+    }
+
+    /// The content of the file when somebody edited it.
+    fn edited(&self, all: &[Found]) -> Option<Vec<u8>> {
+        let content = self.store.files().read(&self.file, FILE_MAX + 1).ok()?;
+        let newest = all.iter().find_map(|found| found.revision.as_ref().ok());
+        let ours = newest.is_some_and(|newest| newest.print().as_bytes() == content);
+        (!ours && !self.store.seen(&content)).then_some(content)
+    }
+
+    /// Makes what stands in the file the running configuration and a revision. It runs also when it cannot be kept.
+    fn take(&mut self, content: &[u8], wall: u64) -> Result<Loaded, Vec<String>> {
+        let name = self.file.display().to_string();
+        let loaded = self.read_file(content)?;
+        self.alarms.clear();
+        let made = Made { user: "file".to_owned(), comment: String::new(), time: wall };
+        let revision = self.revision(&loaded.text, made, true);
+        let kept = self.store.add(&revision).and_then(|()| self.store.note_seen(content));
+        self.runs(revision, &loaded.text);
+        if let Err(error) = kept {
+            self.running = None;
+            self.alarm(format!("the configuration of {name} runs and is not kept as a revision: {error}"));
         }
         Ok(loaded)
     }
 
-    /// What to run from the start, and why it is not the operator's file if so.
-    #[must_use]
-    pub fn first(&self) -> (Loaded, Option<Vec<String>>) {
-        let refused = match self.read() {
-            Ok(loaded) => return (loaded, None),
-            Err(lines) => lines,
-        };
-        let file = self.file.display();
-        let copy = self.state_dir.join(LAST_GOOD);
-        if let Ok(loaded) = load(&copy, &format!("the last good one ({})", copy.display())) {
-            return (loaded, Some(refused));
+    /// Parses what stands in the file. Its lines in the errors are those of the file.
+    fn read_file(&self, content: &[u8]) -> Result<Loaded, Vec<String>> {
+        let name = self.file.display().to_string();
+        let whole = decode(content, &name).map_err(|error| vec![error])?;
+        let schema = schema_of(whole).unwrap_or(SCHEMA_VERSION);
+        if schema != SCHEMA_VERSION {
+            return parse(&today(&bare(whole), schema, &name)?, &name, name.clone());
         }
-        let missing = !self.file.exists();
-        if let Some(factory) = &self.factory {
-            let why = if missing { "does not exist" } else { "cannot be used" };
-            match load(factory, &format!("{}, as {file} {why}", factory.display())) {
-                // A box that has not been configured yet.
-                Ok(loaded) if missing => return (loaded, None),
-                Ok(loaded) => return (loaded, Some(refused)),
-                Err(lines) => lines.iter().for_each(|line| tracing::error!("{line}")),
+        let loaded = parse(whole, &name, name.clone())?;
+        Ok(Loaded { text: bare(whole), ..loaded })
+    }
+
+    fn revision(&self, text: &str, made: Made, confirmed: bool) -> Revision {
+        let Made { user, comment, time } = made;
+        let (generation, text) = (self.store.next(), text.to_owned());
+        Revision { schema: SCHEMA_VERSION, generation, time, user, comment, confirmed, text }
+    }
+
+    /// The newest revision that may run and can. Those above it that cannot are alarms.
+    fn newest(&mut self, all: &[Found], waits: Option<Generation>) -> Option<Loaded> {
+        let mut falls = Vec::new();
+        let mut found = None;
+        for one in all {
+            match &one.revision {
+                Ok(revision) if !revision.confirmed && Some(revision.generation) != waits => {}
+                Ok(revision) => match self.load(revision) {
+                    Ok(loaded) => {
+                        found = Some((revision.clone(), loaded));
+                        break;
+                    }
+                    Err(lines) => falls.push(format!("revision {}: {}", one.generation, lines.join("; "))),
+                },
+                Err(error) => {
+                    falls.push(format!("revision {} ({}): {error}", one.generation, one.path.display()))
+                }
             }
         }
+        for fall in falls {
+            self.alarm(format!("a revision of the configuration cannot be used: {fall}"));
+        }
+        let (revision, mut loaded) = found?;
+        if !self.alarms.is_empty() {
+            loaded.origin = format!("{}, as newer ones cannot be used", describe(&revision));
+        }
+        self.runs(revision, &loaded.text);
+        Some(loaded)
+    }
+
+    fn rescue(&mut self) -> Option<Loaded> {
+        let found = self.store.rescue()?;
+        let loaded = match &found.revision {
+            Ok(revision) => self.load(revision).map_err(|lines| lines.join("; ")),
+            Err(error) => Err(error.to_string()),
+        };
+        match (found.revision, loaded) {
+            (Ok(revision), Ok(loaded)) => {
+                self.alarm(
+                    "no revision of the configuration can be used: the rescue configuration runs".to_owned(),
+                );
+                self.text.clone_from(&revision.text);
+                let origin = format!("the rescue configuration ({})", found.path.display());
+                Some(Loaded { origin, ..loaded })
+            }
+            (_, Err(error)) => {
+                self.alarm(format!(
+                    "the rescue configuration ({}) cannot be used: {error}",
+                    found.path.display()
+                ));
+                None
+            }
+            (Err(_), Ok(_)) => None,
+        }
+    }
+
+    /// The factory's on a box that has not been configured yet; else failsafe: management only.
+    fn without_any(&mut self, refused: Option<Vec<String>>) -> (Loaded, Option<Vec<String>>) {
+        let file = self.file.display().to_string();
+        let fresh = refused.is_none() && self.alarms.is_empty();
+        let why = if fresh { "does not exist" } else { "cannot be used" };
+        let factory = self.factory.as_ref().map(|path| {
+            let name = path.display().to_string();
+            let content =
+                self.store.files().read(path, FILE_MAX).map_err(|e| vec![format!("{name}: {e}")])?;
+            let text = decode(&content, &name).map_err(|error| vec![error])?;
+            parse(text, &name, format!("{name}, as {file} {why}"))
+        });
+        let lines =
+            refused.unwrap_or_else(|| vec![format!("{file} does not exist: write the configuration there")]);
+        match factory {
+            Some(Ok(loaded)) if fresh => {
+                self.text.clone_from(&loaded.text);
+                return (loaded, None);
+            }
+            Some(Ok(loaded)) => {
+                self.failsafe = true;
+                self.alarm("failsafe: management only, no virtual router and no service runs".to_owned());
+                self.text.clone_from(&loaded.text);
+                let mut config = Arc::unwrap_or_clone(loaded.config);
+                config.vrrp.clear();
+                config.virtual_server.clear();
+                config.sync = None;
+                return (Loaded { config: Arc::new(config), ..loaded }, Some(lines));
+            }
+            Some(Err(lines)) => lines.iter().for_each(|line| tracing::error!("{line}")),
+            None => {}
+        }
+        self.failsafe = true;
         let origin = "nothing: no configuration could be read".to_owned();
-        let empty = Loaded { config: Arc::default(), text: String::new(), origin, warnings: Vec::new() };
-        (empty, Some(refused))
+        (Loaded { config: Arc::default(), text: String::new(), origin, warnings: Vec::new() }, Some(lines))
+    }
+
+    /// Parses a stored one. One of an older schema is brought to today's in memory: its file stays as it is, so that
+    /// the release before can still be started.
+    fn load(&self, revision: &Revision) -> Result<Loaded, Vec<String>> {
+        let name = format!("revision {}", revision.generation);
+        let text = today(&revision.text, revision.schema, &name)?;
+        parse(&text, &name, format!("{}, {}", self.file.display(), describe(revision)))
+    }
+
+    fn runs(&mut self, revision: Revision, text: &str) {
+        self.failsafe = false;
+        text.clone_into(&mut self.text);
+        self.running = Some(revision);
+    }
+
+    fn alarm(&mut self, text: String) {
+        tracing::error!("{text}");
+        self.alarms.push(text);
+    }
+
+    /// Writes what runs into the operator's file. What fails is an alarm: the store has it.
+    fn mirror(&mut self) {
+        let Some(revision) = &self.running else { return };
+        let content = revision.print();
+        let there = self.store.files().read(&self.file, FILE_MAX).is_ok_and(|there| {
+            // The operator's own words stay as long as they say the same.
+            there == content.as_bytes()
+                || self.store.seen(&there)
+                    && std::str::from_utf8(&there).is_ok_and(|t| bare(t) == revision.text)
+        });
+        let written = if there {
+            Ok(())
+        } else {
+            self.store
+                .files()
+                .make_dirs(store::directory(&self.file))
+                .map_err(|error| StoreError::Io {
+                    what: "make the directory of",
+                    path: self.file.clone(),
+                    error,
+                })
+                .and_then(|()| self.store.put(&self.file, content.as_bytes()))
+                .and_then(|()| self.store.note_seen(content.as_bytes()))
+        };
+        if let Err(error) = written {
+            self.alarm(format!("{} does not hold what runs: {error}", self.file.display()));
+        }
+    }
+
+    /// Reads the operator's file again, at `wall`. `waits`: a commit waits for its confirmation.
+    ///
+    /// # Errors
+    /// All reasons why it cannot run, a line each.
+    pub fn reload(&mut self, wall: u64, waits: bool) -> Result<Loaded, Vec<String>> {
+        let name = self.file.display().to_string();
+        let content = self.store.files().read(&self.file, FILE_MAX + 1).map_err(|error| {
+            vec![match error.kind() {
+                io::ErrorKind::NotFound => format!("{name} does not exist: write the configuration there"),
+                _ => format!("cannot read {name}: {error}"),
+            }]
+        })?;
+        let text = decode(&content, &name).map_err(|error| vec![error])?;
+        let same = self.running.is_some() && bare(text) == self.text;
+        let old = self.store.seen(&content) && self.running.is_some();
+        if let Some(running) = self.running.clone().filter(|_| same || old) {
+            if same && let Err(error) = self.store.note_seen(&content) {
+                self.alarm(error.to_string());
+            }
+            self.mirror();
+            return self.load(&running);
+        }
+        if waits {
+            self.read_file(&content)?;
+            return Err(vec![format!(
+                "{name} is good, and a commit waits for its confirmation: confirm it, or reload when it went back"
+            )]);
+        }
+        self.take(&content, wall)
+    }
+
+    /// Keeps `text` as a new revision that runs from now on. What ran before the first commit is kept below it.
+    ///
+    /// # Errors
+    /// When it is not good, or not durable; nothing has changed then.
+    pub fn commit(&mut self, text: &str, made: Made, confirmed: bool) -> Result<Loaded, Vec<String>> {
+        let name = "candidate";
+        parse(text, name, String::new())?;
+        let stored = |error: StoreError| vec![error.to_string(), "the running configuration is as it was".to_owned()];
+        if self.running.is_none() {
+            let comment = "what ran before the first commit".to_owned();
+            let made = Made { user: BOX.to_owned(), comment, time: made.time };
+            let before = self.revision(&self.text, made, true);
+            self.store.add(&before).map_err(stored)?;
+        }
+        let revision = self.revision(text, made, confirmed);
+        self.store.add(&revision).map_err(stored)?;
+        self.alarms.clear();
+        let loaded = self.load(&revision)?;
+        self.runs(revision, text);
+        self.mirror();
+        self.refill();
+        Ok(loaded)
+    }
+
+    /// Keeps the revision that waits.
+    ///
+    /// # Errors
+    /// When that is not durable: it still waits then.
+    pub fn confirm(&mut self) -> Result<(), StoreError> {
+        let Some(revision) = &self.running else { return Ok(()) };
+        self.store.confirm(revision)?;
+        self.running = Some(Revision { confirmed: true, ..revision.clone() });
+        self.mirror();
+        self.refill();
+        Ok(())
+    }
+
+    fn refill(&mut self) {
+        if let Err(error) = self.store.refill() {
+            self.alarm(format!("a commit on a full disk may fail: {error}"));
+        }
+    }
+
+    /// Runs an older revision again, and keeps a copy of it on top of the others; `None` when it cannot be used. It
+    /// runs also when the copy cannot be kept: the one that goes stays unconfirmed, so no boot takes it.
+    pub fn go_back(&mut self, back: &GoBack, wall: u64) -> Option<Loaded> {
+        let why = format!("revision {} went back: {}", back.from, back.why);
+        let older = self.store.find(back.to?).revision.ok()?;
+        let loaded = self.load(&older).ok()?;
+        self.alarms.clear();
+        self.alarm(why.clone());
+        let made = Made { user: BOX.to_owned(), comment: why, time: wall };
+        let copy = self.revision(&loaded.text, made, true);
+        match self.store.add(&copy) {
+            Ok(()) => self.runs(copy, &loaded.text),
+            Err(error) => {
+                self.runs(older, &loaded.text);
+                self.alarm(error.to_string());
+            }
+        }
+        self.mirror();
+        self.refill();
+        Some(loaded)
+    }
+
+    /// Pins what runs.
+    ///
+    /// # Errors
+    /// When that is not durable, or nothing of the operator's runs.
+    pub fn save_rescue(&self, made: Made) -> Result<(), String> {
+        if self.failsafe {
+            return Err("failsafe runs: there is nothing to keep for a rescue".to_owned());
+        }
+        let revision = self.revision(&self.text, made, true);
+        self.store.save_rescue(&revision).map_err(|error| error.to_string())
+    }
+
+    /// The revisions that can be read, newest first; 0 is the running one.
+    fn history(&self) -> Vec<Revision> {
+        let running = self.generation();
+        let all = self.store.all().into_iter().filter_map(|found| found.revision.ok());
+        all.filter(|revision| running.is_none_or(|running| revision.generation <= running)).collect()
+    }
+
+    /// For `show system commits`.
+    pub fn commits(&self) -> Vec<CommitLine> {
+        let first = u32::from(self.running.is_none());
+        let line = |(revision, r): (u32, Revision)| CommitLine {
+            revision,
+            generation: r.generation.0,
+            time: r.time,
+            user: r.user,
+            comment: r.comment,
+            unconfirmed: !r.confirmed,
+        };
+        (first..).zip(self.history()).map(line).collect()
+    }
+
+    /// The text of an older revision: 0 is the running one.
+    ///
+    /// # Errors
+    /// When there is none with this number.
+    pub fn text(&self, revision: u32) -> Result<String, String> {
+        if revision == 0 {
+            return Ok(self.text.clone());
+        }
+        let first = u32::from(self.running.is_none());
+        let found = (first..).zip(self.history()).find(|(number, _)| *number == revision);
+        let none =
+            || format!("there is no revision {revision}: 'show system commits' lists those that are kept");
+        let found = found.map(|(_, found)| found).ok_or_else(none)?;
+        today(&found.text, found.schema, &format!("revision {}", found.generation))
+            .map_err(|lines| lines.join("; "))
     }
 }
 
-fn load(path: &Path, origin: &str) -> Result<Loaded, Vec<String>> {
-    let text = read_text(path).map_err(|error| vec![error])?;
-    let lines =
-        |problems: &[bascule_core::config::Problem]| problems.iter().map(ToString::to_string).collect();
-    let checked = Config::parse(&text, &path.display().to_string())
-        .map_err(|problems| -> Vec<String> { lines(&problems) })?;
-    let warnings = lines(&checked.warnings);
-    Ok(Loaded { config: Arc::new(checked.config), text, origin: origin.to_owned(), warnings })
+/// A text of an older schema in today's.
+fn today(text: &str, schema: u32, name: &str) -> Result<String, Vec<String>> {
+    if schema == SCHEMA_VERSION {
+        return Ok(text.to_owned());
+    }
+    migrate(text, schema, name)
+        .map(|document| document.print())
+        .map_err(|error| vec![format!("{name}: {error}")])
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = store::read(path, FILE_MAX).map_err(|error| match error {
-        StoreError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
-            format!("{} does not exist: write the configuration there", path.display())
-        }
-        error => error.to_string(),
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        format!("{} is not UTF-8 text at byte {}", path.display(), error.utf8_error().valid_up_to())
-    })
+/// A revision in a few words.
+fn describe(revision: &Revision) -> String {
+    format!("revision {} by {}", revision.generation, revision.user)
+}
+
+fn parse(text: &str, name: &str, origin: String) -> Result<Loaded, Vec<String>> {
+    let lines = |problems: &[Problem]| -> Vec<String> { problems.iter().map(ToString::to_string).collect() };
+    let checked = Config::parse(text, name).map_err(|problems| lines(&problems))?;
+    let warnings = lines(&checked.warnings);
+    Ok(Loaded { config: Arc::new(checked.config), text: text.to_owned(), origin, warnings })
+}
+
+fn decode<'a>(content: &'a [u8], name: &str) -> Result<&'a str, String> {
+    std::str::from_utf8(content)
+        .map_err(|error| format!("{name} is not UTF-8 text at byte {}", error.valid_up_to()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scratch::Scratch;
-    use std::fs;
-
-    const GOOD: &str = "[system]\nhostname = \"lb1\"\n";
-    const BETTER: &str = "[system]\nhostname = \"lb2\"\n";
-    const BAD: &str = "[system]\nhostnam = \"lb1\"\n[other]\n";
-
-    fn source(dir: &Scratch) -> Source {
-        Source {
-            file: dir.path().join("bascule.toml"),
-            factory: Some(dir.path().join("factory.toml")),
-            state_dir: dir.path().join("state"),
-        }
-    }
-
-    fn hostname(loaded: &Loaded) -> String {
-        loaded.config.system.hostname.as_ref().map(ToString::to_string).unwrap_or_default()
-    }
-
-    #[test]
-    fn a_good_file_runs_and_is_kept() {
-        let dir = Scratch::new("source");
-        let source = source(&dir);
-        fs::write(&source.file, GOOD).unwrap();
-        let (loaded, refused) = source.first();
-        assert_eq!((&*hostname(&loaded), refused), ("lb1", None));
-        assert_eq!(fs::read_to_string(dir.path().join("state/last-good.toml")).unwrap(), GOOD);
-    }
-
-    #[test]
-    fn a_bad_file_is_refused_with_every_reason_and_the_copy_stays() {
-        let dir = Scratch::new("source");
-        let source = source(&dir);
-        fs::write(&source.file, GOOD).unwrap();
-        source.read().unwrap();
-        fs::write(&source.file, BAD).unwrap();
-        let lines = source.read().unwrap_err();
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].contains("bascule.toml:2") && lines[0].contains("hostnam"), "{lines:?}");
-        let (loaded, refused) = source.first();
-        assert_eq!((&*hostname(&loaded), refused), ("lb1", Some(lines)));
-        assert!(loaded.origin.contains("last good"), "{}", loaded.origin);
-    }
-
-    #[test]
-    fn without_a_copy_the_factory_configuration_runs_and_without_that_nothing() {
-        let dir = Scratch::new("source");
-        let source = source(&dir);
-        fs::write(source.factory.as_ref().unwrap(), BETTER).unwrap();
-        let (loaded, refused) = source.first();
-        assert_eq!((&*hostname(&loaded), refused), ("lb2", None));
-        fs::write(&source.file, BAD).unwrap();
-        let (loaded, refused) = source.first();
-        assert_eq!(hostname(&loaded), "lb2");
-        assert!(refused.is_some_and(|lines| lines.len() == 2));
-        fs::remove_file(source.factory.as_ref().unwrap()).unwrap();
-        let (loaded, refused) = source.first();
-        assert_eq!(*loaded.config, Config::default());
-        assert!(refused.is_some() && loaded.origin.contains("no configuration"));
-    }
-
-    #[test]
-    fn a_state_directory_that_cannot_be_written_does_not_refuse_a_good_file() {
-        let dir = Scratch::new("source");
-        let source = source(&dir);
-        fs::write(&source.file, GOOD).unwrap();
-        fs::write(&source.state_dir, "in the way").unwrap();
-        assert_eq!(hostname(&source.read().unwrap()), "lb1");
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_refused_with_their_place() {
-        let dir = Scratch::new("source");
-        let source = source(&dir);
-        fs::write(&source.file, b"# \xff").unwrap();
-        assert!(source.read().unwrap_err()[0].ends_with("is not UTF-8 text at byte 2"));
-    }
-}
+#[path = "source_tests.rs"]
+mod tests;

@@ -1,18 +1,26 @@
 //! Files that survive a power cut: written beside their place, synced, renamed over it, and the directory
-//! synced, so that a reader finds the old content or the new, never a part.
+//! synced, so that a reader finds the old content or the new, never a part; and the revisions of the configuration,
+//! which are such files.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+pub mod files;
+pub mod revision;
+pub mod revisions;
+#[cfg(test)]
+pub mod simulated;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use self::files::{Disk, Files};
 
 /// Why a file was not stored or read.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The system refused; the file is as it was before.
-    #[error("cannot {what} {path}: {error}")]
+    #[error("cannot {what} {path}: {error}{}", advice(.error))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -20,6 +28,17 @@ pub enum StoreError {
         path: PathBuf,
         /// Why not.
         error: io::Error,
+    },
+    /// The disk gives back something else than was written.
+    #[error("{0} does not hold what was written to it: the disk is failing, replace it")]
+    Differs(PathBuf),
+    /// It has its name and is perhaps not durable, and the disk does not let it be removed again.
+    #[error("{error}; {path} cannot be removed again: the next boot may run it")]
+    Halfway {
+        /// What failed first.
+        error: Box<StoreError>,
+        /// The file.
+        path: PathBuf,
     },
     /// Longer than any sensible file of its kind.
     #[error("{path} is longer than {limit} bytes: it is not read")]
@@ -31,28 +50,65 @@ pub enum StoreError {
     },
 }
 
+/// What an operator can do about a failure of the disk.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; the disk is full: delete bundles and backups that are not needed"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; the disk takes no writes: see the log for its errors, and restart the box or replace the disk"
+        }
+        _ if error.raw_os_error() == Some(nix::libc::EIO) => {
+            "; the disk is failing: make a backup and replace it"
+        }
+        _ => "",
+    }
+}
+
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |error| StoreError::Io { what, path, error }
 }
 
-/// Replaces the content of `path` by `content`, all or nothing, mode 0600. Missing directories are made.
+/// The directory that a path lies in.
+pub fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Replaces the content of `path` by `content`, all or nothing, mode 0600. The directory is there.
 ///
 /// # Errors
-/// When any step fails; the old content is still there then.
-pub fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+/// When any step fails; before the last one, the sync of the directory, the old content is still there.
+pub fn put<F: Files>(files: &F, path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let beside = beside(path);
-    let written = write_synced(&beside, content)
+    let written = files
+        .write(&beside, content)
         .map_err(failed("write", &beside))
-        .and_then(|()| fs::rename(&beside, path).map_err(failed("replace", path)));
+        .and_then(|()| files.sync(&beside).map_err(failed("sync", &beside)))
+        .and_then(|()| same(files, &beside, content))
+        .and_then(|()| files.rename(&beside, path).map_err(failed("replace", path)));
     if written.is_err() {
         // Nothing to do when even that fails: the next attempt truncates it.
-        let _ = fs::remove_file(&beside);
+        let _ = files.remove(&beside);
         return written;
     }
-    File::open(directory).and_then(|d| d.sync_all()).map_err(failed("sync", directory))
+    files.sync_dir(directory(path)).map_err(failed("sync", directory(path)))
+}
+
+fn same<F: Files>(files: &F, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let found = files.read(path, content.len() as u64 + 1).map_err(failed("read back", path))?;
+    if found == content { Ok(()) } else { Err(StoreError::Differs(path.to_owned())) }
+}
+
+/// As `put`, on the real disk. Missing directories are made.
+///
+/// # Errors
+/// As `put`.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let directory = directory(path);
+    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    put(&Disk, path, content)
 }
 
 /// Replaces the content of `path` so that a reader finds the old or the new also when this process dies within,
@@ -65,13 +121,6 @@ pub fn replace_volatile(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     fs::write(&beside, content)
         .map_err(failed("write", &beside))
         .and_then(|()| fs::rename(&beside, path).map_err(failed("replace", path)))
-}
-
-/// Where the new content is made.
-fn beside(path: &Path) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    PathBuf::from(beside)
 }
 
 /// Like `replace`, but leaves a file alone that already has this content: flash wears.
@@ -94,14 +143,15 @@ pub fn remove(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed.map_err(failed("remove", path))?,
     }
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory(path);
     File::open(directory).and_then(|d| d.sync_all()).map_err(failed("sync", directory))
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+/// Where the new content is made.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    PathBuf::from(beside)
 }
 
 /// Reads a file of at most `limit` bytes.
@@ -170,6 +220,16 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
         replace_if_changed(&path, b"other").unwrap();
         assert_eq!(read(&path, 100).unwrap(), b"other");
+    }
+
+    #[test]
+    fn removing_twice_is_no_error() {
+        let dir = Scratch::new("store");
+        let path = dir.path().join("file");
+        replace(&path, b"one").unwrap();
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
