@@ -162,8 +162,9 @@ impl Agent {
         Reply::Done(format!("revision {} is confirmed and stays", pending.generation))
     }
 
-    /// Goes back when it is time to, or when the box is worse off than before the commit.
+    /// Drops candidates that nobody took up. Goes back when it is time to, or when the box is worse off than before the commit.
     pub(super) fn look_after_commit(&mut self) {
+        self.commits.sessions.expire(boottime());
         let Some(pending) = self.commits.timer.pending() else { return };
         let event = match pending.guard {
             Some(_) => Event::Looked(Picture::of(&self.status())),

@@ -35,9 +35,9 @@ use self::source::Source;
 use self::survivor::Survivor;
 use crate::control::{ControlError, RunDir};
 use crate::kernel::{self, KernelError};
-use crate::sys::monotonic;
 use crate::store::files::Disk;
 use crate::store::revisions::Revisions;
+use crate::sys::monotonic;
 use crate::vrrpd::{self, VrrpError};
 use crate::{log, snapshot};
 

@@ -14,8 +14,8 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::operate::Maintenance;
 use super::commit::Commits;
+use super::operate::Maintenance;
 use super::source::Loaded;
 use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
@@ -254,7 +254,7 @@ impl Agent {
                 Reply::Refused(vec!["Nothing would start the agent again: no init runs here.".to_owned()])
             }
             Request::Operate { user, operation } => self.operate(user, operation),
-            Request::Standing(_) => Reply::Standing(self.standing()),
+            Request::Standing(session) => Reply::Standing(self.standing(*session)),
             other => self.answer_configuration(other),
         };
         (reply, None)

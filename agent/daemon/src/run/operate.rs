@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bascule_core::control::{Reply, Standing};
+use bascule_core::control::{Reply, SessionId, Standing};
 use bascule_core::net::Name;
 use bascule_core::node::{Count, Event};
 use bascule_core::overrides::Operation;
@@ -88,13 +88,16 @@ impl Agent {
         }
     }
 
-    /// What a prompt tells of the box; what it tells of a candidate is left out.
-    pub(super) fn standing(&self) -> Standing {
+    /// What a prompt tells of the box and of a candidate.
+    pub(super) fn standing(&self, session: Option<SessionId>) -> Standing {
         let configured = self.node.config().and_then(|config| config.system.hostname.as_ref());
         Standing {
             hostname: configured.map_or_else(hostname, ToString::to_string),
             role: role(&self.vrrp.roles().borrow()).to_owned(),
             maintenance: self.node.overrides().maintenance(),
+            uncommitted: session.is_some_and(|session| self.commits.sessions.uncommitted(session)),
+            confirm: self.commits.confirm_in(),
+            failsafe: self.commits.failsafe(),
             ..Standing::default()
         }
     }

@@ -367,7 +367,8 @@ impl<F: Files> Source<F> {
     pub fn commit(&mut self, text: &str, made: Made, confirmed: bool) -> Result<Loaded, Vec<String>> {
         let name = "candidate";
         parse(text, name, String::new())?;
-        let stored = |error: StoreError| vec![error.to_string(), "the running configuration is as it was".to_owned()];
+        let stored =
+            |error: StoreError| vec![error.to_string(), "the running configuration is as it was".to_owned()];
         if self.running.is_none() {
             let comment = "what ran before the first commit".to_owned();
             let made = Made { user: BOX.to_owned(), comment, time: made.time };
