@@ -162,6 +162,12 @@ impl Document {
         }
     }
 
+    /// Whether something is at a path, deactivated or not.
+    #[must_use]
+    pub fn contains<S: AsRef<str>>(&self, path: &[S]) -> bool {
+        paths::resolve(path).is_ok_and(|words| self.found(&words).is_ok())
+    }
+
     /// The part at a path as a document of its own, with the tables that it lies in; the whole for an empty path.
     ///
     /// # Errors

@@ -133,7 +133,7 @@ impl Printer {
 /// The lines of an entry when it needs no header.
 fn lines<'e>(key: &[String], entry: &'e Entry, at: &At<'_>) -> Option<Vec<(Vec<String>, &'e Entry)>> {
     let Node::Table(table) = &entry.node else { return Some(vec![(key.to_vec(), entry)]) };
-    if at.path.is_empty() || (at.path.len() == 1 && at.is_map()) {
+    if at.path.is_empty() || at.is_map() {
         return None;
     }
     let place = at.child(&key[0]);

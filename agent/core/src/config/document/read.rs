@@ -337,22 +337,24 @@ impl Notes {
     }
 }
 
-/// How many of the comments are the head of the file: those before the first empty line.
+/// How many of the comments are the head of the file: those before the first empty line, when no key comes sooner.
 fn head(text: &str, comments: &[Range<usize>], first: Option<usize>) -> usize {
-    let mut end = 0;
-    for (index, span) in comments.iter().enumerate() {
-        let between = &text[end..span.start];
-        if first.is_some_and(|first| first < span.start) || (index > 0 && between.matches('\n').count() > 1) {
-            return index;
+    let Some(start) = comments.first().map(|span| span.start) else { return 0 };
+    let first = first.map_or(text.len(), |first| line_start(text, first));
+    if start > first || !text[..start].trim_start_matches('\u{feff}').trim().is_empty() {
+        return 0;
+    }
+    let mut end = start;
+    let mut count = 0;
+    for span in comments.iter().take_while(|span| span.start < first) {
+        if count > 0 && text[end..span.start].matches('\n').count() > 1 {
+            return count;
         }
-        if index == 0 && !between.trim_start_matches('\u{feff}').trim().is_empty() {
-            return 0;
-        }
+        count += 1;
         end = span.end;
     }
-    let rest = first.map_or(&text[end..], |first| &text[end..line_start(text, first).max(end)]);
-    let alone = first.is_none() || rest.matches('\n').count() > 1;
-    if alone { comments.len() } else { 0 }
+    let alone = first == text.len() || text[end..first].matches('\n').count() > 1;
+    if alone { count } else { 0 }
 }
 
 /// The text of a comment.
