@@ -15,7 +15,7 @@ use crate::board::{Board, Flavour};
 use crate::build;
 use crate::host;
 use crate::net;
-use crate::qemu;
+use crate::qemu::{self, login};
 use crate::toolchain::Profile;
 
 use scenario::{Plan, Traffic};
@@ -81,7 +81,12 @@ pub fn command(args: Args) -> Result<()> {
 fn keep(stage: &Stage, traffic: &Traffic) {
     println!("\nEverything is left running. On another terminal of this directory:");
     for unit in &stage.boxes {
-        println!("  cargo image console {}", unit.name);
+        println!(
+            "  cargo image console {}   (login: {}, password: {})",
+            unit.name,
+            login::USER,
+            login::PASSWORD
+        );
     }
     let (client, address) = (stage.client.netns.name(), stage.address);
     println!("  ip netns exec {client} curl http://{address}/");

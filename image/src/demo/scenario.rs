@@ -9,9 +9,11 @@ use anyhow::{Context, Result, bail};
 
 use super::report::{Report, Return};
 use super::stage::{PREEMPT_DELAY, Stage, master_down};
+use crate::disk::Seed;
 use crate::host;
 use crate::load::client::Client;
 use crate::load::held::{Held, recovery_limit};
+use crate::qemu::login;
 
 /// A request that is not answered within this has failed.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -38,6 +40,8 @@ pub struct Plan {
     /// Steady traffic before the cut and after it. Longer than the interval at which a box repeats what it knows of
     /// a connection (10 s), so that one whose first copy was lost is known to the other box all the same.
     pub steady: Duration,
+    /// What a box of this configuration finds on its data partition.
+    pub seed: fn(&str) -> Seed,
     /// Where the consoles' logs go.
     pub log_dir: PathBuf,
 }
@@ -51,6 +55,7 @@ impl Default for Plan {
             advert: Duration::from_millis(250),
             preempt: true,
             steady: Duration::from_secs(12),
+            seed: login::seed,
             log_dir: host::out().join("log"),
         }
     }

@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 
 use super::scenario::Plan;
 use crate::build::Slot;
-use crate::disk;
+use crate::disk::{self, Seed};
 use crate::host::{self, Step};
 use crate::load::client::ask;
 use crate::load::server::Server;
 use crate::net::sniff::{Sniffer, What};
 use crate::net::{Host, Mac, Segment};
-use crate::qemu::{Boot, Machine, Setup, login};
+use crate::qemu::{Boot, Machine, Setup};
 
 /// The virtual address.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
@@ -110,11 +110,19 @@ impl Stage {
     /// # Errors
     /// They do not get there in time; the consoles' last lines are in the error.
     pub fn boot(&mut self) -> Result<()> {
-        let mut step = Step::begin(format!("boot {} and {}", self.boxes[0].name, self.boxes[1].name));
-        let since = Instant::now();
         for index in 0..2 {
             self.power_on(index)?;
         }
+        self.settle()
+    }
+
+    /// Waits until both boxes are there and serve, as `boot` does.
+    ///
+    /// # Errors
+    /// As `boot`.
+    pub fn settle(&self) -> Result<()> {
+        let mut step = Step::begin(format!("boot {} and {}", self.boxes[0].name, self.boxes[1].name));
+        let since = Instant::now();
         let mut missing = self.server_names.clone();
         let mut absent = vec![0, 1];
         while !(absent.is_empty() && missing.is_empty()) {
@@ -273,19 +281,19 @@ fn unit(plan: &Plan, slot: &Slot, segment: &Segment, index: usize) -> Result<Uni
     let mac = Mac::guest(number);
     let own = Ipv4Addr::new(192, 0, 2, number);
     let priority = PRIORITIES[index];
-    let image = image(slot, &name, &config(plan, &name, own, priority))?;
+    let image = image(slot, &name, &(plan.seed)(&config(plan, &name, own, priority)))?;
     let tap = segment.tap(&name, mac)?;
     let boot = Boot::disk(slot.board, image);
     let setup = Setup::new(&name, slot.board, boot).tap(&tap);
     Ok(Unit { name, mac, own, priority, setup, starts: 0, log_dir: plan.log_dir.clone(), machine: None })
 }
 
-fn image(slot: &Slot, name: &str, config: &str) -> Result<PathBuf> {
+fn image(slot: &Slot, name: &str, seed: &Seed) -> Result<PathBuf> {
     let dir = host::out().join("demo");
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let path = dir.join(format!("{name}.img"));
     let step = Step::begin(format!("disk image of {name}"));
-    disk::make(slot, &path, &login::seed(config))?;
+    disk::make(slot, &path, seed)?;
     step.done();
     Ok(path)
 }

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use bascule_core::router::Role;
 use bascule_image::net::{Netns, Segment};
 
 use crate::lab::agent::Agent;
+use crate::lab::process::wait_for;
 
 use super::GuestCase;
 use super::park::{LONG, Park, run_in};
@@ -30,51 +30,91 @@ pub const EXAMPLES: &str = "/lab/examples";
 /// The cases.
 pub fn cases() -> Vec<GuestCase> {
     vec![GuestCase {
-        name: "guest: every example configuration runs: addresses held, services and real servers in the kernel",
+        name: "guest: every example configuration runs, and one follows another by reload as if started afresh",
         run: examples,
     }]
 }
 
+/// An example, and what the kernel holds when it was started in a world of its own.
+struct Example {
+    name: String,
+    text: String,
+    config: Config,
+    fresh: Vec<String>,
+}
+
 fn examples(_park: &mut Park) -> Result<String> {
-    let mut names = Vec::new();
+    let mut all = Vec::new();
     for entry in fs::read_dir(EXAMPLES).context("the guest has no examples")? {
         let path = entry?.path();
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("a name")?.to_owned();
-        try_example(&path).with_context(|| format!("example {name}"))?;
-        names.push(name);
+        all.push(started(&name, fs::read_to_string(&path)?).with_context(|| format!("example {name}"))?);
     }
-    ensure!(names.len() >= 8, "only {names:?}");
-    names.sort();
+    ensure!(all.len() >= 8, "only {} examples", all.len());
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    reloaded(&all)?;
+    let names: Vec<&str> = all.iter().map(|example| example.name.as_str()).collect();
     Ok(names.join(", "))
 }
 
-fn try_example(path: &Path) -> Result<()> {
-    let text = fs::read_to_string(path)?;
-    let config = Config::parse(&text, "example").map_err(|problems| anyhow!("{problems:?}"))?.config;
-    let world = World::new(&config)?;
+/// Runs an example alone: what `ipvsadm` says is what the example says, and the status has nothing to complain of.
+fn started(name: &str, text: String) -> Result<Example> {
+    let config = Config::parse(&text, name).map_err(|problems| anyhow!("{problems:?}"))?.config;
+    println!("\n@@note example {name}");
+    let world = World::new(&[&config])?;
     let mut agent = Agent::start_inside(&world.director, "example", &text)?;
+    settle(&mut agent, &config)?;
+    let wanted = wanted(&config);
+    let mut found = Vec::new();
+    wait_for("the table is that of the example", LONG, || {
+        found = world.table().ok()?;
+        (found == wanted).then_some(())
+    })
+    .with_context(|| format!("wanted {wanted:#?}, found {found:#?}"))?;
+    let fresh = world.kernel()?;
+    agent.stop()?;
+    Ok(Example { name: name.to_owned(), text, config, fresh })
+}
+
+/// One agent goes through all of them and back to the first: nothing of one is left in the next.
+fn reloaded(all: &[Example]) -> Result<()> {
+    let configs: Vec<&Config> = all.iter().map(|example| &example.config).collect();
+    let world = World::new(&configs)?;
+    let mut agent = Agent::start_inside(&world.director, "example", &all[0].text)?;
+    for (before, example) in all.iter().zip(all[1..].iter().chain(&all[..1])) {
+        // A sign of life: all of them together take minutes.
+        println!("\n@@note reload {} to {}", before.name, example.name);
+        let step = format!("from example {} to {}", before.name, example.name);
+        settle(&mut agent, &before.config).with_context(|| step.clone())?;
+        agent.write_config(&example.text)?;
+        let (good, said) = agent.reload()?;
+        ensure!(good, "{step}: the reload was refused: {said}");
+        settle(&mut agent, &example.config).with_context(|| step.clone())?;
+        let mut found = Vec::new();
+        wait_for("the kernel holds what a fresh start gives", LONG, || {
+            found = world.kernel().ok()?;
+            (found == example.fresh).then_some(())
+        })
+        .with_context(|| format!("{step}: fresh {:#?}, by reload {found:#?}", example.fresh))?;
+    }
+    agent.stop()
+}
+
+/// Waits until the status says that all of it is there.
+fn settle(agent: &mut Agent, config: &Config) -> Result<()> {
     agent.wait("Master everywhere, everything in the kernel, nothing wrong", LONG * 3, |status| {
         let master = status.routers.iter().all(|router| {
             router.status.role == Role::Master && router.addresses.iter().all(|(_, held)| *held)
         });
-        let services = status.services.len() == config.virtual_server.len()
-            && status.services.iter().all(|service| service.in_kernel);
+        let services = status.services.iter().all(|service| service.in_kernel);
         master
-            && status.routers.len() == config.vrrp.len()
             && services
+            && status.routers.len() == config.vrrp.len()
+            && status.services.len() == config.virtual_server.len()
             && status.problems.is_empty()
             && status.sync.len() == if config.sync.is_some() { 2 } else { 0 }
     })?;
-    let wanted = wanted(&config);
-    let mut found = Vec::new();
-    crate::lab::process::wait_for("the table is that of the example", LONG, || {
-        let text = run_in(&world.director, "ipvsadm", "-Sn").ok()?;
-        found = text.lines().map(|line| line.trim().to_owned()).collect();
-        found.sort();
-        (found == wanted).then_some(())
-    })
-    .with_context(|| format!("wanted {wanted:#?}, found {found:#?}"))?;
-    agent.stop()
+    Ok(())
 }
 
 /// What `ipvsadm -Sn` must say, sorted, when every real server answers.
@@ -115,10 +155,12 @@ struct World {
 }
 
 impl World {
-    fn new(config: &Config) -> Result<Self> {
+    /// With every interface and every real server of some configurations.
+    fn new(configs: &[&Config]) -> Result<Self> {
         let (director, servers) = (Netns::new("exbox")?, Netns::new("exback")?);
         let mut segments = Vec::new();
-        for (number, interface) in interfaces(config).into_iter().enumerate() {
+        let interfaces: BTreeSet<String> = configs.iter().flat_map(|config| interfaces(config)).collect();
+        for (number, interface) in interfaces.into_iter().enumerate() {
             let segment = Segment::new(&format!("ex{number}"))?;
             segment.attach(&director, &interface, "box", &[])?;
             segment.attach(&servers, &interface, "back", &[])?;
@@ -127,16 +169,15 @@ impl World {
         director.sysctl("ipv4/ip_forward", "1")?;
         director.sysctl("ipv6/conf/all/forwarding", "1")?;
         let mut ports = BTreeSet::new();
-        for endpoint in endpoints(config) {
-            let (interface, length) = place(config, endpoint.address)?;
-            let nodad = if endpoint.address.is_ipv6() { " nodad" } else { "" };
-            servers.ip(&format!("address replace {}/{length} dev {interface}{nodad}", endpoint.address))?;
-            ports.insert(endpoint.port.get());
-        }
-        for via in config.route.values().map(|route| route.via) {
-            let (interface, length) = place(config, via)?;
-            let nodad = if via.is_ipv6() { " nodad" } else { "" };
-            servers.ip(&format!("address replace {via}/{length} dev {interface}{nodad}"))?;
+        for config in configs {
+            let endpoints = endpoints(config);
+            ports.extend(endpoints.iter().map(|endpoint| endpoint.port.get()));
+            let gateways = config.route.values().map(|route| route.via);
+            for address in endpoints.iter().map(|endpoint| endpoint.address).chain(gateways) {
+                let (interface, length) = place(config, address)?;
+                let nodad = if address.is_ipv6() { " nodad" } else { "" };
+                servers.ip(&format!("address replace {address}/{length} dev {interface}{nodad}"))?;
+            }
         }
         let listeners = Arc::new(AtomicBool::new(true));
         for port in ports {
@@ -153,12 +194,54 @@ impl World {
         }
         Ok(Self { director, listeners, _servers: servers, _segments: segments })
     }
+
+    /// The IPVS table as `ipvsadm -Sn` writes it, its lines sorted.
+    fn table(&self) -> Result<Vec<String>> {
+        let text = run_in(&self.director, "ipvsadm", "-Sn")?;
+        let mut lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+        lines.sort();
+        Ok(lines)
+    }
+
+    /// All that a configuration makes in the kernel, a sorted line each: table, sync daemons, addresses, routes.
+    /// What the kernel makes by itself (link-local addresses and what belongs to them) is left out.
+    fn kernel(&self) -> Result<Vec<String>> {
+        let mut lines = self.table()?;
+        for (program, arguments) in [
+            ("ipvsadm", "-L --daemon"),
+            ("ip", "-brief address show"),
+            ("ip", "-4 route show"),
+            ("ip", "-6 route show"),
+        ] {
+            let text = run_in(&self.director, program, arguments)?;
+            lines.extend(text.lines().map(plain).filter(|line| !line.is_empty()));
+        }
+        lines.sort();
+        Ok(lines)
+    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         self.listeners.store(false, Ordering::Relaxed);
     }
+}
+
+/// A line without what differs from start to start, or nothing when none of it is a configuration's doing.
+fn plain(line: &str) -> String {
+    // A cable's other end: eth0@if5.
+    let end = |word: &'_ str| word.find("@if").unwrap_or(word.len());
+    let mut words: Vec<&str> = line.split_whitespace().map(|word| &word[..end(word)]).collect();
+    words.retain(|word| !word.starts_with("fe80:"));
+    // An interface without addresses: a world may have more of them than an example names.
+    let bare = words.len() == 2 && matches!(words[1], "UP" | "DOWN" | "UNKNOWN");
+    if bare || line.starts_with("fe80:") || line.starts_with("multicast") {
+        return String::new();
+    }
+    // The kernel lists addresses in the order in which they came.
+    let head = words.len().min(2);
+    words[head..].sort_unstable();
+    words.join(" ")
 }
 
 fn endpoints(config: &Config) -> BTreeSet<Endpoint> {
