@@ -52,7 +52,9 @@ pub enum IpvsOp {
 /// Additions come first, own addresses before virtual ones (the first of a network becomes its primary address,
 /// the source of our adverts). An address that only moves to another interface or prefix length is removed just
 /// before it is added: the kernel refuses the same IPv6 address twice, and two interfaces must never answer for
-/// one. Routes follow the addresses that make their gateways reachable. Whether an address is virtual does not
+/// one. Routes follow the addresses that make their gateways reachable. Of what goes, virtual addresses go first: while
+/// one without a route of its own is there, the kernel keeps the route of the own address that goes
+/// (`check_cleanup_prefix_route` in net/ipv6/addrconf.c), and then for ever. Whether an address is virtual does not
 /// count as a difference.
 #[must_use]
 pub fn address_ops(wanted: &Addressing, found: &Addressing) -> Vec<AddressOp> {
@@ -63,8 +65,9 @@ pub fn address_ops(wanted: &Addressing, found: &Addressing) -> Vec<AddressOp> {
         .map(|(key, kind)| (key, *kind))
         .collect();
     missing.sort_by_key(|(key, kind)| (*kind == AddressKind::Virtual, *key));
-    let surplus: Vec<&AddressKey> =
-        sorted(found.addresses.keys().filter(|key| !wanted.addresses.contains_key(*key)));
+    let mut surplus: Vec<&AddressKey> =
+        found.addresses.keys().filter(|key| !wanted.addresses.contains_key(*key)).collect();
+    surplus.sort_by_key(|key| (found.addresses[*key] != AddressKind::Virtual, *key));
     let mut places: HashMap<IpAddr, Vec<&AddressKey>> = HashMap::new();
     for key in &surplus {
         places.entry(key.prefix.address()).or_default().push(key);

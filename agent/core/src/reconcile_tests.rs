@@ -245,6 +245,25 @@ fn a_takeover_adds_before_anything_else_happens() {
 }
 
 #[test]
+fn virtual_addresses_go_before_the_own_address_of_their_network() {
+    let key = |text: &str| AddressKey {
+        interface: "eth0".parse().expect("a name"),
+        prefix: text.parse().expect("a prefix"),
+    };
+    let found = Addressing {
+        addresses: HashMap::from([
+            (key("2001:db8::11/64"), AddressKind::Own),
+            (key("2001:db8::100/64"), AddressKind::Virtual),
+        ]),
+        ..Addressing::default()
+    };
+    assert_eq!(
+        address_ops(&Addressing::default(), &found),
+        [AddressOp::Delete(key("2001:db8::100/64")), AddressOp::Delete(key("2001:db8::11/64"))]
+    );
+}
+
+#[test]
 fn a_changed_sync_daemon_is_stopped_and_started_and_the_other_is_left_alone() {
     let daemon = |id| SyncDaemon {
         interface: "eth1".parse().expect("a name"),

@@ -256,7 +256,9 @@ impl Worker {
             let interface = (*names.get(&address.index)?).clone();
             let key = AddressKey { interface, prefix: address.prefix };
             let marked = address.protocol == Some(OURS) || (!self.marks && self.assumed(&key));
-            (marked || self.wanted.addresses.contains_key(&key)).then_some((key, AddressKind::Own))
+            // Only a virtual address is ever added without the route to its network.
+            let kind = if address.routeless { AddressKind::Virtual } else { AddressKind::Own };
+            (marked || self.wanted.addresses.contains_key(&key)).then_some((key, kind))
         });
         Addressing { addresses: addresses.collect(), routes: self.routes.clone() }
     }

@@ -44,6 +44,8 @@ pub struct Address {
     pub tentative: bool,
     /// An IPv4 address that is not the first of its network on the interface.
     pub secondary: bool,
+    /// Brings no route to its network (`IFA_F_NOPREFIXROUTE`).
+    pub routeless: bool,
 }
 
 /// Interfaces and addresses at one moment.
@@ -144,5 +146,6 @@ fn address(message: &AddressMessage) -> Option<Address> {
         link_local: message.header.scope == AddressScope::Link,
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
         secondary: message.header.family == AddressFamily::Inet && flags.contains(AddressFlags::Secondary),
+        routeless: flags.contains(AddressFlags::Noprefixroute),
     })
 }

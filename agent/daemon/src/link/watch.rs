@@ -239,6 +239,7 @@ mod tests {
             link_local: text.starts_with("fe80"),
             tentative: false,
             secondary,
+            routeless: false,
         };
         Picture {
             interfaces: [("eth0".parse().expect("a name"), interface)].into(),
