@@ -32,9 +32,17 @@ impl Machine {
     /// # Errors
     /// The console does not ask within `limit`, or refuses.
     pub fn log_in(&self, limit: Duration) -> Result<()> {
+        self.log_in_as(USER, PASSWORD, limit)
+    }
+
+    /// The same as somebody else.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn log_in_as(&self, user: &str, password: &str, limit: Duration) -> Result<()> {
         self.expect("login: ", limit)?;
-        self.console.send(USER)?;
-        self.expect("assword: ", limit)?;
-        self.console.send(PASSWORD)
+        self.console.send(user)?;
+        self.expect("Password: ", limit)?;
+        self.console.send(password)
     }
 }

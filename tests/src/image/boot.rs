@@ -72,6 +72,7 @@ fn switch_on(context: &Context, slot: &Slot, config: &str, firmware: Firmware) -
 
 /// Types `show status` once the prompt is there, and returns what came.
 fn status(machine: &Machine, prompt: &str) -> Result<String> {
+    machine.log_in(BOOT)?;
     machine.expect(prompt, BOOT)?;
     ask_status(machine)
 }
@@ -97,6 +98,7 @@ fn settled(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<String> {
 fn boots(context: &Context, board: Board, flavour: Flavour, firmware: Firmware) -> Result<Outcome> {
     let slot = build::slot(board, Profile::Lab, flavour)?;
     let machine = switch_on(context, &slot, ALONE, firmware)?;
+    machine.log_in(BOOT)?;
     machine.expect("alone(MASTER)> ", BOOT)?;
     // A box that has just become Master may still be adding its services.
     let text = settled(&machine, |text| !text.contains("NOT IN KERNEL"))?;
@@ -147,6 +149,7 @@ fn init(context: &mut Context) -> Result<Outcome> {
     let setup = Setup::new("box", Board::X86_64, Boot::disk(Board::X86_64, image));
     let setup = spy::wired(setup.user_network().log(context.log("console.log")), "box");
     let machine = setup.start()?;
+    machine.log_in(BOOT)?;
     machine.expect("alone(MASTER)> ", BOOT)?;
     let mut spy = Spy::connect("box", BOOT)?;
     let mut ask = |command: &str| -> Result<(String, i32)> {

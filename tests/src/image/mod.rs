@@ -1,6 +1,7 @@
 //! Disk images in QEMU: boot, configure, fail over, pull the plug.
 
 mod boot;
+mod factory;
 mod pair;
 mod spy;
 
@@ -26,6 +27,6 @@ pub fn prepare(cases: &[&Case]) {
 
 /// The tier's cases, in the order they run.
 pub fn cases() -> Vec<Case> {
-    let groups = [boot::cases(), pair::cases()];
+    let groups = [boot::cases(), pair::cases(), factory::cases()];
     groups.into_iter().flatten().collect()
 }

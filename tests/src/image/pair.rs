@@ -104,8 +104,10 @@ fn run(context: &mut Context) -> Result<Vec<Report>> {
         unit.setup = spy::wired(unit.setup.clone(), &unit.name);
     }
     stage.boot()?;
-    stage.boxes[0].machine()?.expect("lb1(MASTER)> ", BOOT)?;
-    stage.boxes[1].machine()?.expect("lb2(BACKUP)> ", BOOT)?;
+    for (unit, prompt) in stage.boxes.iter().zip(["lb1(MASTER)> ", "lb2(BACKUP)> "]) {
+        unit.machine()?.log_in(BOOT)?;
+        unit.machine()?.expect(prompt, BOOT)?;
+    }
     let client = Client::start(&stage.client.netns, stage.target(), RATE, PATIENCE)?;
     let mut scene = Scene { stage, client };
     std::thread::sleep(Duration::from_secs(2));
