@@ -17,6 +17,7 @@ pub mod health;
 pub mod overrides;
 pub mod desired;
 pub mod reconcile;
+pub mod links;
 pub mod status;
 pub mod commit;
 pub mod control;

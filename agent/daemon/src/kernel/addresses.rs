@@ -15,6 +15,7 @@ use std::time::Duration;
 use bascule_core::config::Config;
 use bascule_core::config::model::VirtualAddress;
 use bascule_core::desired::{self, AddressKey, AddressKind, Addressing, OURS};
+use bascule_core::links::{self, LinkOp};
 use bascule_core::net::{IfName, Prefix};
 use bascule_core::reconcile::{self, AddressOp};
 use bascule_core::router::Roles;
@@ -27,7 +28,7 @@ use super::repeats::Repeats;
 use super::rtnl::{self, RtnlError};
 use super::sysctl;
 use crate::link::announce::Announcer;
-use crate::link::picture::Picture;
+use crate::link::picture::{Interface, Picture};
 use crate::sys::monotonic;
 
 /// The tables are compared at least this often.
@@ -153,6 +154,7 @@ struct Worker {
     /// What the last pass could not do.
     left: Vec<AddressOp>,
     setting_problems: HashMap<IfName, Vec<String>>,
+    link_problems: Vec<String>,
     problems: Vec<String>,
     repairs: u64,
 }
@@ -174,6 +176,7 @@ impl Worker {
             announced: HashSet::new(),
             left: Vec::new(),
             setting_problems: HashMap::new(),
+            link_problems: Vec::new(),
             problems: Vec::new(),
             repairs: 0,
         }
@@ -199,6 +202,7 @@ impl Worker {
                 self.problems = vec![format!("cannot read addresses and routes from the kernel: {error}")];
                 return;
             }
+            self.shape_links().await;
             self.prepare().await;
             let ops = self.ops();
             if round == 0 {
@@ -216,6 +220,7 @@ impl Worker {
             self.problems.clear();
         }
         self.problems.extend(self.missing_interfaces());
+        self.problems.extend(self.link_problems.iter().cloned());
         self.problems.extend(self.setting_problems.values().flatten().cloned());
         self.repairs += u64::from(disturbed && acted);
         self.announce_what_was_there();
@@ -235,10 +240,7 @@ impl Worker {
     fn ops(&self) -> Vec<AddressOp> {
         let known: HashSet<&IfName> = self.picture.interfaces.keys().collect();
         let mut ops = reconcile::address_ops(&self.wanted, &self.known());
-        // A predecessor's addresses stay until VRRP has said what this box is, and nothing goes while VRRP still
-        // runs a router that the configuration no longer has: its last advert needs an address to leave from.
-        let sure = desired::roles_known(&self.config, &self.roles)
-            && self.roles.routers.keys().all(|name| self.config.vrrp.contains_key(name));
+        let sure = self.sure();
         // An interface that does not exist is one problem, not one for each of its addresses.
         ops.retain(|op| match op {
             AddressOp::Add(key, _) => known.contains(&key.interface),
@@ -246,6 +248,14 @@ impl Worker {
             AddressOp::SetRoute(..) | AddressOp::DeleteRoute(..) => true,
         });
         ops
+    }
+
+    /// Whether anything may go. A predecessor's addresses stay until VRRP has said what this box is, and nothing goes
+    /// while VRRP still runs a router that the configuration no longer has: its last advert needs an address to leave
+    /// from.
+    fn sure(&self) -> bool {
+        desired::roles_known(&self.config, &self.roles)
+            && self.roles.routers.keys().all(|name| self.config.vrrp.contains_key(name))
     }
 
     /// The kernel's tables as far as they concern us: what carries our mark, and what is wanted whoever made it.
@@ -332,6 +342,29 @@ impl Worker {
         self.announced.retain(|key| !came_up(&key.interface));
         self.picture = picture;
         Ok(())
+    }
+
+    /// Makes, changes and removes VLAN interfaces and sets MTUs; the tables are read again after a change.
+    async fn shape_links(&mut self) {
+        let found = |interface: &Interface| (interface.index, interface.link.clone());
+        let found: links::Found = self
+            .picture
+            .interfaces
+            .iter()
+            .map(|(name, interface)| (name.clone(), found(interface)))
+            .collect();
+        let (ops, mut problems) = links::ops(&self.config, &found, self.sure());
+        let mut changed = false;
+        for op in &ops {
+            match rtnl::change_link(&self.handle, op).await {
+                Ok(()) => changed = true,
+                Err(error) => problems.push(link_problem(op, &found, &error)),
+            }
+        }
+        if changed && let Err(error) = self.read().await {
+            problems.push(format!("cannot read interfaces from the kernel: {error}"));
+        }
+        self.link_problems = problems;
     }
 
     /// Switches interfaces in use on and sets what they need, once for each time they appear.
@@ -427,7 +460,8 @@ fn interfaces_in_use(config: &Config) -> HashSet<IfName> {
         .values()
         .flat_map(|vrrp| vrrp.addresses.iter().map(|address| address.interface(&vrrp.interface)));
     let sync = config.sync.iter().map(|sync| &sync.interface);
-    own.chain(adverts).chain(addresses).chain(sync).cloned().collect()
+    let below = config.interface.values().filter_map(|own| own.vlan.as_ref()).map(|vlan| &vlan.parent);
+    own.chain(below).chain(adverts).chain(addresses).chain(sync).cloned().collect()
 }
 
 /// Whether a kernel of this release keeps `IFA_PROTO`: 5.18 and later.
@@ -435,6 +469,22 @@ fn keeps_marks(release: &str) -> bool {
     let mut numbers = release.split(['.', '-', '+', '\n']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version >= (5, 18)
+}
+
+fn link_problem(op: &LinkOp, found: &links::Found, error: &RtnlError) -> String {
+    let name = |index: &u32| {
+        let named = found.iter().find(|(_, (i, _))| i == index);
+        named.map_or_else(|| format!("number {index}"), |(name, _)| name.to_string())
+    };
+    match op {
+        LinkOp::Create { name: new, parent, id, .. } => {
+            format!("interface {new} cannot be made as VLAN {id} of {}: {error}", name(parent))
+        }
+        LinkOp::Delete(index) => format!("interface {} cannot be removed: {error}", name(index)),
+        LinkOp::SetMtu { index, mtu, .. } => {
+            format!("interface {} cannot have MTU {mtu}: {error}", name(index))
+        }
+    }
 }
 
 fn address_problem(verb: &str, key: &AddressKey, error: &RtnlError) -> String {

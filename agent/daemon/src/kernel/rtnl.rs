@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bascule_core::desired::{AddressKind, OURS};
+use bascule_core::links::{GROUP, LinkOp};
 use bascule_core::net::{Family, Prefix};
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_core::{
@@ -14,14 +15,14 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
-use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::AsyncSocket;
 use nix::errno::Errno;
-use rtnetlink::{Handle, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkVlan, RouteMessageBuilder};
 use thiserror::Error;
 
 use crate::link::picture::TIMEOUT;
@@ -109,6 +110,31 @@ pub async fn set_up(handle: &Handle, index: u32) -> Result<(), RtnlError> {
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     request(handle, RouteNetlinkMessage::SetLink(message), 0).await
+}
+
+/// Carries out a change to an interface. A removal of what has gone already is a success.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn change_link(handle: &Handle, op: &LinkOp) -> Result<(), RtnlError> {
+    match op {
+        LinkOp::Create { name, parent, id, mtu } => {
+            let message = LinkVlan::new(name.as_str(), *parent, *id).link_group(GROUP).mtu(*mtu).build();
+            request(handle, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+        }
+        LinkOp::Delete(index) => {
+            let mut message = LinkMessage::default();
+            message.header.index = *index;
+            accept(request(handle, RouteNetlinkMessage::DelLink(message), 0).await, Errno::ENODEV)
+        }
+        LinkOp::SetMtu { index, mtu, alias } => {
+            let mut message = LinkMessage::default();
+            message.header.index = *index;
+            message.attributes.push(LinkAttribute::Mtu(*mtu));
+            message.attributes.extend(alias.clone().map(LinkAttribute::IfAlias));
+            request(handle, RouteNetlinkMessage::SetLink(message), 0).await
+        }
+    }
 }
 
 /// The routes of ours in the main table.

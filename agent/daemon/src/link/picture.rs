@@ -4,20 +4,21 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use bascule_core::links::Link;
 use bascule_core::net::{IfName, Mac, Prefix};
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::Handle;
 
 /// The kernel answers a dump within this time, or not at all.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Kernel index.
     pub index: u32,
@@ -27,6 +28,8 @@ pub struct Interface {
     pub running: bool,
     /// Ethernet address; zero for an interface that has none.
     pub mac: Mac,
+    /// VLAN, MTU and our marks.
+    pub link: Link,
 }
 
 /// One address.
@@ -109,18 +112,35 @@ impl Picture {
 }
 
 fn interface(message: &LinkMessage) -> Option<(IfName, Interface)> {
-    let (mut name, mut mac) = (None, Mac::default());
+    let (mut name, mut mac, mut link) = (None, Mac::default(), Link::default());
+    let (mut below, mut vlan) = (None, None);
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(text) = attribute {
             name = text.parse().ok();
         } else if let LinkAttribute::Address(bytes) = attribute {
             mac = bytes.as_slice().try_into().map(Mac).unwrap_or_default();
+        } else if let LinkAttribute::Mtu(mtu) = attribute {
+            link.mtu = *mtu;
+        } else if let LinkAttribute::Group(group) = attribute {
+            link.group = *group;
+        } else if let LinkAttribute::IfAlias(alias) = attribute {
+            link.alias = Some(alias.clone());
+        } else if let LinkAttribute::Link(index) = attribute {
+            below = Some(*index);
+        } else if let LinkAttribute::LinkInfo(infos) = attribute {
+            vlan = infos.iter().find_map(vlan_id);
         }
     }
+    link.vlan = below.zip(vlan);
     let flags = message.header.flags;
     let up = flags.contains(LinkFlags::Up);
     let running = up && flags.contains(LinkFlags::LowerUp);
-    Some((name?, Interface { index: message.header.index, up, running, mac }))
+    Some((name?, Interface { index: message.header.index, up, running, mac, link }))
+}
+
+fn vlan_id(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(facts)) = info else { return None };
+    facts.iter().find_map(|fact| if let InfoVlan::Id(id) = fact { Some(*id) } else { None })
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {

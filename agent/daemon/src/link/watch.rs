@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn picture() -> Picture {
-        let interface = Interface { index: 2, up: true, running: true, mac: Default::default() };
+        let interface = Interface { index: 2, up: true, running: true, ..Interface::default() };
         let address = |text: &str, secondary| Address {
             index: 2,
             prefix: text.parse().expect("a prefix"),
