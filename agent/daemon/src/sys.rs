@@ -95,6 +95,18 @@ pub fn watchdog_timeout(device: &File, seconds: i32) -> io::Result<i32> {
     Ok(seconds)
 }
 
+/// Whether something keeps the clock right: `STA_UNSYNC` is clear (adjtimex(2)). `None` when the kernel does not
+/// tell.
+#[must_use]
+pub fn clock_synchronised() -> Option<bool> {
+    // SAFETY: `timex` is plain integers, for which zero is a value.
+    let mut state: libc::timex = unsafe { mem::zeroed() };
+    // SAFETY: the kernel reads and writes one `struct timex` through the pointer during the call; `state` is one and
+    // outlives it. Without modes nothing is changed.
+    let result = unsafe { libc::adjtimex(&raw mut state) };
+    (result >= 0).then_some(state.status & libc::STA_UNSYNC == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +116,11 @@ mod tests {
         let first = monotonic();
         let second = monotonic();
         assert!(first > Instant::ZERO && second >= first);
+    }
+
+    #[test]
+    fn the_kernel_tells_whether_the_clock_is_kept_right() {
+        assert!(clock_synchronised().is_some());
     }
 
     #[test]
