@@ -13,12 +13,29 @@ pub mod ping;
 pub mod status;
 pub mod traceroute;
 
+mod alarms;
+mod boot;
+mod commits;
+mod configuration;
+mod connections;
 mod files;
+mod health;
+mod icmp;
 mod interfaces;
+mod journal;
 mod neighbors;
 mod netlink;
+mod resolve;
 mod routes;
+mod servers;
+mod sync;
+mod system;
+mod tech;
+mod users;
 mod version;
+mod vrrp;
+
+use std::path::Path;
 
 use bascule_core::control::{Reply, Request};
 use bascule_core::shell::command::Show;
@@ -34,7 +51,9 @@ pub use self::arping::arping;
 pub use self::check::check;
 pub use self::monitor::monitor;
 pub use self::ping::ping;
+pub use self::tech::redact;
 pub use self::traceroute::traceroute;
+pub use self::users::show as users;
 
 /// Why something cannot be shown.
 #[derive(Debug, Error)]
@@ -95,9 +114,13 @@ fn those(names: &[String]) -> String {
 
 /// What can be shown without an agent, for errors.
 const WITHOUT_AGENT: &str = "Without the agent there are: show version, system, alarms, log, interfaces, routes, \
-                             neighbors, boot, connections, persistence, slots, and \"ipvsadm -Ln\"";
+                             neighbors, users, boot, virtual-servers, real-servers, connections, persistence, \
+                             sync, slots";
 
-/// Answers a `show`.
+/// Where a box keeps its users.
+const STATE_DIR: &str = "/data/state";
+
+/// Answers a `show`. Users are those of a box; a shell of another place asks [`users`].
 ///
 /// # Errors
 /// When there is nothing to show; the text says why and what can be done.
@@ -106,14 +129,27 @@ pub fn show(what: &Show, agent: &dyn Agent) -> Result<Report, LookError> {
     match what {
         Show::Status => ask_status("the status", agent).map(|s| Report::new(&s, status::status(&s))),
         Show::Version => Ok(version::show(files)),
+        Show::System => Ok(system::show(files)),
+        Show::Alarms => Ok(alarms::show(files, agent)),
+        Show::Log { lines } => journal::show(*lines, agent),
         Show::Interfaces(name) => interfaces::show(name.as_ref(), files, agent),
         Show::Routes => routes::show(),
         Show::Neighbors => neighbors::show(),
-        _ => Err(LookError::Kernel {
-            what: "this".to_owned(),
-            error: "it is on its way".to_owned(),
-            way_out: "",
-        }),
+        Show::Users => Ok(users(Path::new(STATE_DIR), Path::new(crate::RUN_DIR))),
+        Show::Boot => Ok(boot::show(files)),
+        Show::VirtualServers(name) => servers::virtual_servers(name.as_ref(), agent),
+        Show::RealServers(name) => servers::real_servers(name.as_ref(), agent),
+        Show::HealthChecks => health::show(agent),
+        Show::Connections { filter } => connections::connections(filter.as_deref(), files),
+        Show::Persistence => connections::persistence(files),
+        Show::Vrrp(name) => vrrp::show(name.as_ref(), agent),
+        Show::VrrpHistory(name) => vrrp::history(name.as_ref(), agent),
+        Show::Sync => sync::show(files),
+        Show::Configuration { path, set } => configuration::show(path, *set, agent),
+        Show::Commits => commits::show(agent),
+        Show::Update => Ok(boot::update(files)),
+        Show::Slots => boot::slots(files),
+        Show::TechSupport => Ok(tech::show(agent)),
     }
 }
 

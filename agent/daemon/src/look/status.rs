@@ -9,6 +9,9 @@ use bascule_core::router::{Counters, Role, Roles};
 use bascule_core::shell::table::{WIDTH, age, short, wrap};
 use bascule_core::status::{HealthWord, ServerLine, ServiceLine, Status};
 
+/// Width of the column of names.
+const NAME: usize = 18;
+
 /// `lb1(MASTER)`: the host and its role, for the prompt. With several roles at once all are named.
 #[must_use]
 pub fn prompt(hostname: &str, roles: &Roles) -> String {
@@ -21,7 +24,9 @@ pub fn prompt(hostname: &str, roles: &Roles) -> String {
     if words.is_empty() { hostname.to_owned() } else { format!("{hostname}({})", words.join("+")) }
 }
 
-const fn role_word(role: &Role) -> &'static str {
+/// A role in one word.
+#[must_use]
+pub const fn role_word(role: &Role) -> &'static str {
     match role {
         Role::Master => "MASTER",
         Role::Backup => "BACKUP",
@@ -64,17 +69,23 @@ pub fn status(status: &Status) -> Vec<String> {
     lines
 }
 
-fn routers(lines: &mut Vec<String>, status: &Status) {
+/// The virtual routers with their addresses and adverts.
+pub fn routers(lines: &mut Vec<String>, status: &Status) {
     if status.routers.is_empty() {
         lines.push("no virtual routers".to_owned());
         return;
     }
     let (name, state, vrid) = ("VIRTUAL ROUTER", "STATE", "VRID");
-    lines.push(format!("{name:<18} {state:<7} {:>8} {vrid:>4} {:<15} PRIORITY", "FOR", "INTERFACE"));
+    lines.push(format!("{name:<NAME$} {state:<7} {:>8} {vrid:>4} {:<15} PRIORITY", "FOR", "INTERFACE"));
     for router in &status.routers {
+        // A long name has a line of its own.
+        let mut name = router.name.as_str();
+        if name.len() > NAME {
+            lines.push(name.to_owned());
+            name = "";
+        }
         lines.push(format!(
-            "{:<18} {:<7} {:>8} {:>4} {:<15} {}",
-            cut(router.name.as_str(), 18),
+            "{name:<NAME$} {:<7} {:>8} {:>4} {:<15} {}",
             role_word(&router.status.role),
             age(router.for_),
             router.vrid,
@@ -184,85 +195,10 @@ fn overridden(lines: &mut Vec<String>, indent: &str, words: Option<&str>) {
     }
 }
 
-fn cut(text: &str, width: usize) -> &str {
-    text.get(..width).unwrap_or(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bascule_core::router::{RouterStatus, Statistics};
-    use bascule_core::status::{Lateness, RouterLine};
-    use bascule_core::time::Instant;
-    use bascule_core::wire::vrrp::RefusedAdvert;
-
-    fn router(role: Role) -> RouterStatus {
-        RouterStatus {
-            role,
-            since: Instant::ZERO,
-            master: Some("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()),
-            master_priority: Some(254),
-            priority: 200,
-            interval: Duration::from_secs(1),
-        }
-    }
-
-    fn crowded() -> Status {
-        let long = "x".repeat(200);
-        let server = |detail: &str, endpoint: &str| ServerLine {
-            endpoint: endpoint.parse().unwrap(),
-            weight: 65_535,
-            health: HealthWord::Down,
-            detail: detail.to_owned(),
-            sorry: false,
-            active: 4_000_000_000,
-            inactive: 4_000_000_000,
-            overridden: Some(format!("draining {}", u32::MAX)),
-        };
-        let counters = Counters { sent: u64::MAX, rivals: u64::MAX, late: 0, ..Counters::default() };
-        Status {
-            hostname: "lb1".into(),
-            version: "0.1.0".into(),
-            agent_uptime: Duration::from_secs(3_900),
-            box_uptime: Duration::from_secs(90_000),
-            configuration: format!("/data/config/bascule.toml; a newer one was refused: {long}"),
-            routers: vec![RouterLine {
-                name: "a234567890123456789012345678901".parse().unwrap(),
-                interface: "averylongname15".parse().unwrap(),
-                vrid: 255,
-                status: router(Role::Fault(format!("interface eth7 does not exist {long} \u{e9}\x1b[2J"))),
-                for_: Duration::from_secs(61),
-                addresses: vec![("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128".parse().unwrap(), true)],
-                overridden: Some("yielded, 8760:00:00 left".into()),
-            }],
-            services: vec![ServiceLine {
-                name: "a234567890123456789012345678901".parse().unwrap(),
-                protocol: Protocol::Udp,
-                address: "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
-                port: 65_535,
-                scheduler: "abcdefghijklmno".into(),
-                in_kernel: false,
-                servers: vec![
-                    server("connection refused", "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
-                    server("not probed: this box is short of resources", "255.255.255.255:65535"),
-                ],
-                overridden: Some("sorry, but it has no sorry server".into()),
-            }],
-            sync: vec!["master averylongname15 id 255".into(), "backup averylongname15 id 255".into()],
-            lateness: Lateness {
-                sent: u64::MAX,
-                mean: Duration::from_micros(12),
-                worst: Duration::from_micros(2_345),
-            },
-            problems: vec!["cannot add 10.0.0.1/24 to eth0: no such device ".repeat(4)],
-            repairs: u64::MAX,
-            adverts: Statistics {
-                routers: [("a234567890123456789012345678901".parse().unwrap(), counters)].into(),
-                refused: [(RefusedAdvert::OwnAddress, u64::MAX)].into(),
-            },
-            maintenance: true,
-        }
-    }
+    use crate::look::testing::{crowded, router};
 
     #[test]
     fn no_line_is_wider_than_a_terminal_and_all_is_plain_ascii() {

@@ -1,0 +1,311 @@
+//! `show boot`, `show slots`, `show update`: how this system was started, and what else is on the disk.
+
+use std::fs::File;
+use std::io::Read;
+
+use bascule_core::shell::report::Report;
+use bascule_core::shell::table::{Table, age, binary, facts, utc};
+use serde_json::{Value, json};
+
+use super::LookError;
+use super::files::Files;
+use super::{system, version};
+
+/// `WDIOF_CARDRESET`: the watchdog restarted the box (`Documentation/watchdog/watchdog-api.rst`).
+const RESET_BY_WATCHDOG: i64 = 0x20;
+/// A slot whose first bytes are all zero was never written.
+const PROBE: usize = 64 << 10;
+
+/// `show boot`.
+#[must_use]
+pub fn show(files: &Files) -> Report {
+    let cmdline = files.line("/proc/cmdline");
+    let slot = version::slot(files);
+    let (loader, reason) = (loader(files), reason(files));
+    let started = boot_time(files);
+    let up = system::uptime(files);
+    let unknown = || "not known".to_owned();
+    let lines = facts(&[
+        ("started (UTC)", started.map_or_else(unknown, utc)),
+        ("uptime", up.map_or_else(unknown, age)),
+        ("slot", slot.clone().unwrap_or_else(|| "not started from a slot".to_owned())),
+        ("boot loader", loader.clone()),
+        ("firmware", firmware(files).to_owned()),
+        ("reason", reason.clone()),
+        ("command line", cmdline.clone().unwrap_or_else(unknown)),
+    ]);
+    let json = json!({
+        "started_unix_seconds": started,
+        "uptime_seconds": up.map(|up| up.as_secs()),
+        "slot": slot,
+        "loader": loader,
+        "firmware": firmware(files),
+        "reason": reason,
+        "command_line": cmdline,
+    });
+    Report { lines, json }
+}
+
+/// When the kernel started, in seconds since 1970 by the clock as it is now (`btime` in `/proc/stat`).
+fn boot_time(files: &Files) -> Option<u64> {
+    let stat = files.read("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+}
+
+/// What can be seen of the boot loader.
+fn loader(files: &Files) -> String {
+    if let Some(version) = files.line("/proc/device-tree/chosen/u-boot,version") {
+        return format!("U-Boot {version}");
+    }
+    let cmdline = files.read("/proc/cmdline").unwrap_or_default();
+    if cmdline.split_whitespace().any(|word| word.starts_with("BOOT_IMAGE=")) {
+        // GRUB's `linux` command adds it (grub-core/loader/i386/linux.c).
+        return "GRUB".to_owned();
+    }
+    // x86: who loaded the kernel (Documentation/arch/x86/boot.rst, type_of_loader); 7 is GRUB, 11 is QEMU.
+    match files.number("/proc/sys/kernel/bootloader_type").map(|kind| kind >> 4) {
+        Some(7) => "GRUB".to_owned(),
+        Some(11) => "QEMU (the kernel was given directly)".to_owned(),
+        Some(kind) => format!("type {kind}"),
+        None => "not known: it left no trace".to_owned(),
+    }
+}
+
+fn firmware(files: &Files) -> &'static str {
+    if files.exists("/sys/firmware/efi") {
+        "UEFI"
+    } else if files.exists("/proc/device-tree") {
+        "device tree"
+    } else {
+        "BIOS"
+    }
+}
+
+/// Why the box started, where the hardware or the kernel left a trace.
+fn reason(files: &Files) -> String {
+    let watchdogs = files.list("/sys/class/watchdog");
+    let status = |name: &String| files.number(&format!("/sys/class/watchdog/{name}/bootstatus"));
+    let reset = watchdogs.iter().filter_map(status).any(|status| status & RESET_BY_WATCHDOG != 0);
+    let crashes = files.list("/sys/fs/pstore");
+    match (reset, crashes.len()) {
+        (true, _) => "the watchdog restarted the box".to_owned(),
+        (false, 0) => "not known: neither a watchdog nor a crash left a trace".to_owned(),
+        (false, count) => format!("the kernel may have crashed: {count} records in /sys/fs/pstore"),
+    }
+}
+
+/// A partition of the disk that this system is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Partition {
+    device: String,
+    number: i64,
+    name: Option<String>,
+    bytes: u64,
+    /// Whether anything was ever written there; `None` when it cannot be read.
+    written: Option<bool>,
+}
+
+/// `show slots`.
+///
+/// # Errors
+/// When no disk can be told to be this system's.
+pub fn slots(files: &Files) -> Result<Report, LookError> {
+    let booted = version::slot(files);
+    let disk = disk(files).ok_or_else(|| LookError::Kernel {
+        what: "the slots".to_owned(),
+        error: "no disk is known to be this system's: no partition of it is mounted at /data".to_owned(),
+        way_out: "an image that was started without a disk has no slots",
+    })?;
+    Ok(report(&disk, &partitions(files, &disk), booted.as_deref()))
+}
+
+/// The disk that /data is on.
+fn disk(files: &Files) -> Option<String> {
+    let mounts = files.read("/proc/mounts").ok()?;
+    let device = mounts.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let device = words.next()?.strip_prefix("/dev/")?;
+        (words.next()? == system::DATA).then(|| device.to_owned())
+    })?;
+    let of = |disk: &String| files.exists(&format!("/sys/block/{disk}/{device}/partition"));
+    files.list("/sys/block").into_iter().find(of)
+}
+
+fn partitions(files: &Files, disk: &str) -> Vec<Partition> {
+    let mut found: Vec<Partition> = files
+        .list(&format!("/sys/block/{disk}"))
+        .into_iter()
+        .filter_map(|device| {
+            let file = |name: &str| format!("/sys/block/{disk}/{device}/{name}");
+            let number = files.number(&file("partition"))?;
+            let uevent = files.read(&file("uevent")).unwrap_or_default();
+            // The name in the partition table (`part_uevent` in block/partitions/core.c).
+            let name = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(Into::into);
+            // sysfs counts sectors of 512 bytes whatever the disk has.
+            let bytes = u64::try_from(files.number(&file("size"))?).ok()?.saturating_mul(512);
+            let written = written(files, &device);
+            Some(Partition { device, number, name, bytes, written })
+        })
+        .collect();
+    found.sort_by_key(|partition| partition.number);
+    found
+}
+
+fn written(files: &Files, device: &str) -> Option<bool> {
+    let mut start = Vec::new();
+    let file = File::open(files.path(&format!("/dev/{device}"))).ok()?;
+    file.take(PROBE as u64).read_to_end(&mut start).ok()?;
+    Some(start.iter().any(|byte| *byte != 0))
+}
+
+fn report(disk: &str, partitions: &[Partition], booted: Option<&str>) -> Report {
+    let mut table = Table::new(&["SLOT", "DEVICE", ">SIZE", "CONTENT", "STATE"]);
+    let mut others = Table::new(&["PARTITION", "DEVICE", ">SIZE"]);
+    let mut json_slots = Vec::new();
+    for partition in partitions {
+        let name = partition.name.clone().unwrap_or_else(|| format!("number {}", partition.number));
+        let device = format!("/dev/{}", partition.device);
+        let Some(slot) = name.strip_prefix("slot-") else {
+            others.row([name, device, binary(partition.bytes)]);
+            continue;
+        };
+        let content = match partition.written {
+            Some(true) => "written",
+            Some(false) => "empty",
+            None => "cannot be read",
+        };
+        let runs = booted == Some(slot);
+        let state = if runs { "booted now" } else { "-" };
+        table.row([
+            slot.to_owned(),
+            device.clone(),
+            binary(partition.bytes),
+            content.to_owned(),
+            state.to_owned(),
+        ]);
+        json_slots.push(json!({
+            "slot": slot,
+            "device": device,
+            "size_bytes": partition.bytes,
+            "written": partition.written,
+            "booted": runs,
+        }));
+    }
+    let mut lines = vec![format!("disk /dev/{disk}")];
+    lines.extend(table.lines());
+    if table.is_empty() {
+        lines.push("no slots on this disk".to_owned());
+    }
+    if booted.is_none() {
+        lines.push("this system was not started from a slot: the command line names none".to_owned());
+    }
+    lines.push(String::new());
+    lines.extend(others.lines());
+    let partition = |partition: &Partition| -> Value {
+        json!({
+            "number": partition.number,
+            "name": partition.name,
+            "device": format!("/dev/{}", partition.device),
+            "size_bytes": partition.bytes,
+        })
+    };
+    let json = json!({
+        "disk": format!("/dev/{disk}"),
+        "booted": booted,
+        "slots": json_slots,
+        "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
+    });
+    Report { lines, json }
+}
+
+/// `show update`. This release installs no updates by itself, so none can be running.
+#[must_use]
+pub fn update(files: &Files) -> Report {
+    let slot = version::slot(files);
+    let lines = facts(&[
+        ("update", "none is running".to_owned()),
+        ("running", format!("Bascule {}", version::PROGRAM)),
+        ("slot", slot.clone().unwrap_or_else(|| "not started from a slot".to_owned())),
+        ("other slot", "see \"show slots\"".to_owned()),
+    ]);
+    Report { lines, json: json!({ "running": false, "version": version::PROGRAM, "slot": slot }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::look::testing::{at, files, fits};
+
+    #[test]
+    fn the_way_it_was_started_is_told_from_the_traces_it_left() {
+        let (_kept, files) = files(&[
+            ("/proc/cmdline", "BOOT_IMAGE=/vmlinuz quiet bascule.slot=a console=ttyS0,115200\n"),
+            ("/proc/stat", "cpu 1 2 3 4\nbtime 1795377909\n"),
+            ("/proc/uptime", "61.5 1.0\n"),
+            ("/sys/class/watchdog/watchdog0/bootstatus", "32\n"),
+            ("/sys/firmware/efi/fw_platform_size", "64\n"),
+        ]);
+        let report = show(&files);
+        fits(&report);
+        assert_eq!(
+            report.lines.join("\n"),
+            "\
+started (UTC)  2026-11-22 20:05:09
+uptime         1m01s
+slot           a
+boot loader    GRUB
+firmware       UEFI
+reason         the watchdog restarted the box
+command line   BOOT_IMAGE=/vmlinuz quiet bascule.slot=a console=ttyS0,115200"
+        );
+        assert_eq!(at(&report.json, "slot"), "a");
+    }
+
+    #[test]
+    fn without_traces_nothing_is_made_up() {
+        let (_kept, files) = files(&[]);
+        let text = show(&files).lines.join("\n");
+        assert!(text.contains("not known: neither a watchdog nor a crash left a trace"), "{text}");
+        assert!(text.contains("not started from a slot"), "{text}");
+        assert!(slots(&files).unwrap_err().to_string().contains("no disk is known"), "{text}");
+        assert!(update(&files).lines[0].contains("none is running"));
+    }
+
+    #[test]
+    fn slots_are_those_of_the_disk_that_has_the_data() {
+        let partition = |device: &str, number: u32, name: &str, sectors: u32| {
+            let file = |file: &str| format!("/sys/block/vda/{device}/{file}");
+            vec![
+                (file("partition"), format!("{number}\n")),
+                (file("uevent"), format!("DEVNAME={device}\nPARTN={number}\nPARTNAME={name}\n")),
+                (file("size"), format!("{sectors}\n")),
+            ]
+        };
+        let mut texts: Vec<(String, String)> = vec![
+            ("/proc/mounts".into(), "proc /proc proc rw 0 0\n/dev/vda6 /data ext4 rw 0 0\n".into()),
+            ("/proc/cmdline".into(), "bascule.slot=b".into()),
+            ("/sys/block/sda/sda1/partition".into(), "1".into()),
+            ("/dev/vda3".into(), "\0\0\0\0".into()),
+            ("/dev/vda4".into(), "MZ".into()),
+        ];
+        texts.extend(partition("vda3", 3, "slot-a", 262_144));
+        texts.extend(partition("vda4", 4, "slot-b", 262_144));
+        texts.extend(partition("vda6", 6, "data", 131_072));
+        let texts: Vec<(&str, &str)> = texts.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let (_kept, files) = files(&texts);
+        let report = slots(&files).unwrap();
+        fits(&report);
+        assert_eq!(
+            report.lines.join("\n"),
+            "\
+disk /dev/vda
+SLOT DEVICE       SIZE CONTENT STATE
+a    /dev/vda3 128 MiB empty   -
+b    /dev/vda4 128 MiB written booted now
+
+PARTITION DEVICE        SIZE
+data      /dev/vda6 64.0 MiB"
+        );
+        assert_eq!(at(&report.json, "slots.1.booted"), true);
+    }
+}
