@@ -11,6 +11,7 @@ mod headers;
 mod health;
 mod hostile;
 mod keepalived;
+mod look;
 mod monitor;
 mod observer;
 pub mod process;
@@ -42,6 +43,7 @@ pub fn cases() -> Vec<Case> {
         control::cases(),
         hostile::cases(),
         health::cases(),
+        look::cases(),
         guest::cases(),
     ];
     groups.into_iter().flatten().collect()
