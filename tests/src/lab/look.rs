@@ -129,7 +129,7 @@ fn checks(context: &mut Context) -> Result<Outcome> {
     let agent = Agent::start(&world.a.host.netns, "a", SERVICE)?;
     let run_dir = agent.run_dir().to_string_lossy().into_owned();
     wait_for("the agent answers", SOON, || agent.status().ok())?;
-    let mut check = |server: &str| -> Result<(bool, String)> {
+    let check = |server: &str| -> Result<(bool, String)> {
         let told = shell(&world.a.host.netns, &run_dir, &format!("check web/{server}"))?;
         context.say(told.1.clone());
         Ok(told)
