@@ -208,6 +208,13 @@ pub enum Notice {
         /// Whether it goes on as Master; otherwise nobody has its addresses now.
         stays: bool,
     },
+    /// A configuration that was not confirmed, or made the box worse off, gave way to the one before it.
+    ConfigWentBack {
+        /// Its generation.
+        generation: u64,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Notice {
@@ -216,6 +223,7 @@ impl Notice {
     pub const fn severity(&self) -> Severity {
         match self {
             Self::ConfigRefused { .. }
+            | Self::ConfigWentBack { .. }
             | Self::ServiceDown { .. }
             | Self::RouterFault { .. }
             | Self::KernelFailed { .. }
@@ -252,6 +260,7 @@ impl Notice {
         match self {
             Self::ConfigApplied { .. }
             | Self::ConfigRefused { .. }
+            | Self::ConfigWentBack { .. }
             | Self::ServerUp { .. }
             | Self::ServerDown { .. }
             | Self::ServiceDown { .. }
@@ -294,6 +303,9 @@ impl fmt::Display for Notice {
             Self::ConfigApplied { source } => write!(f, "running the configuration of {source}"),
             Self::ConfigRefused { reason } => {
                 write!(f, "configuration refused, the running one goes on: {reason}")
+            }
+            Self::ConfigWentBack { generation, why } => {
+                write!(f, "revision {generation} of the configuration went back: {why}")
             }
             Self::ServerUp { server, services } => {
                 write!(f, "real server {server} is up (used by {})", names(services))

@@ -21,8 +21,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-/// Longest request in bytes: requests are short, and every client may hold this much.
-const REQUEST_MAX: usize = 4_096;
+/// Longest request in bytes: a configuration that is loaded as a text.
+const REQUEST_MAX: usize = (4 << 20) + (64 << 10);
+/// Requests are short. One that is longer waits until at most `LONG` others are: this bounds the memory.
+const SHORT: usize = 16 << 10;
+/// Clients with a long request at once.
+const LONG: usize = 4;
+/// A client sends a request in one go: one that pauses within it for this long is disconnected.
+const PAUSE: Duration = Duration::from_secs(3);
 /// Longest reply in bytes: the status of ten thousands of real servers.
 const REPLY_MAX: usize = 16 << 20;
 /// Clients at once; more wait.
@@ -135,16 +141,16 @@ impl RunDir {
 
 /// Serves clients for ever: each request goes to `calls`, each reply back to who asked.
 pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
+    let (places, long) = (Arc::new(Semaphore::new(CLIENTS)), Arc::new(Semaphore::new(LONG)));
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let calls = calls.clone();
+                let (calls, long) = (calls.clone(), Arc::clone(&long));
                 tokio::spawn(async move {
                     let _place = place;
-                    if let Err(error) = client(stream, calls).await {
+                    if let Err(error) = client(stream, calls, long).await {
                         tracing::warn!(key = "control-client", "control socket: client refused: {error}");
                     }
                 });
@@ -164,23 +170,44 @@ enum ClientError {
     Frame(#[from] FrameError),
     #[error("the connection ended within a frame")]
     Truncated,
+    #[error("it stopped within a frame")]
+    Stopped,
     #[error("it does not read its reply")]
     Stuck,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-async fn client(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> Result<(), ClientError> {
+async fn client(
+    mut stream: UnixStream,
+    calls: mpsc::Sender<Call>,
+    long: Arc<Semaphore>,
+) -> Result<(), ClientError> {
     let mut decoder = Decoder::<Request>::new(REQUEST_MAX);
-    let mut bytes = [0_u8; 1_024];
-    let mut partial = false;
+    let mut bytes = vec![0_u8; 4 << 10];
+    // Bytes of a request that is not whole yet, and the right to go on with a long one.
+    let mut partial = 0;
+    let mut right = None;
     loop {
-        let Ok(read) = timeout(IDLE, stream.read(&mut bytes)).await else { return Ok(()) };
-        let read = read?;
+        let patience = if partial > 0 { PAUSE } else { IDLE };
+        let read = match timeout(patience, stream.read(&mut bytes)).await {
+            Ok(read) => read?,
+            Err(_) if partial > 0 => return Err(ClientError::Stopped),
+            Err(_) => return Ok(()),
+        };
         if read == 0 {
-            return if partial { Err(ClientError::Truncated) } else { Ok(()) };
+            return if partial > 0 { Err(ClientError::Truncated) } else { Ok(()) };
         }
-        partial = bytes[read - 1] != 0;
+        partial = match bytes[..read].iter().rposition(|byte| *byte == 0) {
+            Some(end) => read - end - 1,
+            None => partial + read,
+        };
+        if partial <= SHORT {
+            right = None;
+        } else if right.is_none() {
+            // The semaphore is never closed.
+            right = Arc::clone(&long).acquire_owned().await.ok();
+        }
         for request in decoder.push(&bytes[..read]) {
             let (reply, answer) = oneshot::channel();
             if calls.send(Call { request: request?, reply }).await.is_err() {
@@ -250,7 +277,8 @@ mod tests {
     /// Sends raw bytes and returns what comes back until the agent closes.
     async fn raw(dir: &Path, bytes: &[u8], shut: bool) -> Vec<u8> {
         let mut stream = UnixStream::connect(dir.join("control.sock")).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
+        // It need not read all of it.
+        let _ = stream.write_all(bytes).await;
         if shut {
             stream.shutdown().await.unwrap();
         }
@@ -271,7 +299,9 @@ mod tests {
         corrupt[1] ^= 0x40;
         assert_eq!(raw(dir.path(), &corrupt, false).await, b"");
         assert_eq!(raw(dir.path(), &good[..good.len() - 2], true).await, b"");
+        // Too long, and short but never finished: the agent hangs up on both.
         assert_eq!(raw(dir.path(), &vec![7; REQUEST_MAX * 2], false).await, b"");
+        assert_eq!(raw(dir.path(), &vec![7; SHORT * 2], false).await, b"");
 
         other.write_all(&good).await.unwrap();
         let mut bytes = [0; 256];
@@ -279,6 +309,24 @@ mod tests {
         let replies = Decoder::<Reply>::new(REPLY_MAX).push(&bytes[..read]);
         assert_eq!(replies, [Ok(Reply::Done("Status".into()))]);
         assert_eq!(asked(dir.path()).await, Reply::Done("Status".into()));
+    }
+
+    #[tokio::test]
+    async fn a_text_of_4_mib_arrives_and_many_at_once_wait_for_each_other() {
+        let dir = Scratch::new("control");
+        let _agent = agent(dir.path());
+        let edit = bascule_core::config::edit::Edit::Merge("x".repeat(4 << 20));
+        let request = Request::Edit { session: bascule_core::control::SessionId(1), edit };
+        let asked: Vec<_> = (0..2 * LONG)
+            .map(|_| {
+                let (path, request) = (dir.path().to_owned(), request.clone());
+                tokio::task::spawn_blocking(move || ask(&path, &request))
+            })
+            .collect();
+        for asked in asked {
+            let Reply::Done(text) = asked.await.unwrap().unwrap() else { panic!("not done") };
+            assert!(text.len() > 4 << 20 && text.contains("Merge"));
+        }
     }
 
     #[tokio::test]

@@ -121,7 +121,10 @@ impl Agent {
     pub fn respawn(&mut self) -> Result<()> {
         let (config, run) = (self.config_path(), self.run_dir());
         fs::create_dir_all(&run)?;
-        let arguments = ["agent", "--config", &config.to_string_lossy(), "--run-dir", &run.to_string_lossy()];
+        let state = self.dir.path().join("state");
+        let places = [&config, &run, &state].map(|path| path.to_string_lossy());
+        let [config, run, state] = &places;
+        let arguments = ["agent", "--config", config, "--run-dir", run, "--state-dir", state];
         if self.direct {
             self.process = Some(Process::start_inside(&self.netns, binary()?, &arguments, &self.log())?);
             return Ok(());

@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod check;
+mod commit;
 mod control;
 mod fault;
 mod frr;
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         frr::cases(),
         fault::cases(),
         reload::cases(),
+        commit::cases(),
         check::cases(),
         control::cases(),
         hostile::cases(),

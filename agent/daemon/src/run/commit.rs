@@ -1,17 +1,19 @@
 //! Commits on the running box: the store, the confirm timer, and what of it survives a restart of the agent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bascule_core::commit::{Event, GoBack, Guard, Pending, Picture, Timer, settle};
 use bascule_core::control::Reply;
 use bascule_core::net::Name;
+use bascule_core::notice::Notice;
 
 use super::configuration::with_warnings;
 use super::left::Left;
-use super::node::Agent;
+use super::node::{Agent, tell};
 use super::session::{Running, Sessions};
 use super::source::{Loaded, Made, Source, Start};
+use crate::people::audit::{self, Entry};
 use crate::snapshot::BootId;
 use crate::store::files::Disk;
 use crate::sys::{boottime, wall};
@@ -29,6 +31,8 @@ pub struct Commits {
     left: Left<Option<Pending>>,
     pub(super) sessions: Sessions,
     pub(super) running: Running,
+    /// Of the audit log.
+    state_dir: PathBuf,
 }
 
 impl Commits {
@@ -36,15 +40,26 @@ impl Commits {
     pub fn start(
         mut source: Source<Disk>,
         run_dir: &Path,
+        state_dir: &Path,
         boot: BootId,
     ) -> (Self, Loaded, Option<Vec<String>>) {
         let left = Left::new(run_dir, PENDING, boot);
-        let Start { loaded, refused, timer } = source.start(boottime(), wall(), left.load().flatten());
+        let Start { loaded, refused, timer, back } = source.start(boottime(), wall(), left.load().flatten());
         let sessions = Sessions::resume(run_dir, boot);
         let running = Running::new(&loaded.text);
-        let commits = Self { source, timer, left, sessions, running };
+        let commits = Self { source, timer, left, sessions, running, state_dir: state_dir.to_owned() };
+        back.iter().for_each(|back| commits.went_back(back));
         commits.leave();
         (commits, loaded, refused)
+    }
+
+    /// Told and written down: nobody typed it.
+    fn went_back(&self, back: &GoBack) {
+        let notice = Notice::ConfigWentBack { generation: back.from.0, why: back.why.to_string() };
+        tell(&notice);
+        let result = notice.to_string();
+        let entry = Entry { user: "bascule", origin: "agent", command: "rollback", result: &result };
+        audit::append(&self.state_dir, entry);
     }
 
     /// What waits is left for a successor.
@@ -177,6 +192,7 @@ impl Agent {
     fn go_back(&mut self, back: &GoBack) {
         match self.commits.source.go_back(back, wall()) {
             Some(loaded) => {
+                self.commits.went_back(back);
                 if let Some(generation) = self.commits.source.generation() {
                     self.commits.timer.handle(boottime(), Event::Committed(generation));
                 }

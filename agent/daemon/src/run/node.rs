@@ -360,7 +360,7 @@ pub(super) fn hostname() -> String {
 }
 
 /// Into the log; what is said again and again is limited by its text.
-fn tell(notice: &Notice) {
+pub(super) fn tell(notice: &Notice) {
     let key = notice.to_string();
     match notice.severity() {
         Severity::Error => tracing::error!(key, "{notice}"),

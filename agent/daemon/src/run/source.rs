@@ -50,6 +50,8 @@ pub struct Start {
     pub refused: Option<Vec<String>>,
     /// The confirm timer.
     pub timer: Timer,
+    /// What went back at this start.
+    pub back: Option<GoBack>,
 }
 
 /// Who makes a revision.
@@ -126,24 +128,24 @@ impl<F: Files> Source<F> {
             if let Some(generation) = self.generation() {
                 timer.handle(now, bascule_core::commit::Event::Committed(generation));
             }
-            return Start { loaded, refused: None, timer };
+            return Start { loaded, refused: None, timer, back: None };
         }
-        if let Some(back) = &back
-            && let Some(loaded) = self.go_back(back, wall)
+        if let Some(gone) = &back
+            && let Some(loaded) = self.go_back(gone, wall)
         {
             if let Some(generation) = self.generation() {
                 timer.handle(now, bascule_core::commit::Event::Committed(generation));
             }
-            return Start { loaded, refused, timer };
+            return Start { loaded, refused, timer, back };
         }
         let waits = timer.pending().map(|pending| pending.generation);
         let stored = self.newest(&all, waits).or_else(|| self.rescue());
         if let Some(loaded) = stored {
             self.mirror();
-            return Start { loaded, refused, timer };
+            return Start { loaded, refused, timer, back: None };
         }
         let (loaded, refused) = self.without_any(refused);
-        Start { loaded, refused, timer }
+        Start { loaded, refused, timer, back: None }
     }
 
     /// The content of the file when somebody edited it.
@@ -410,8 +412,8 @@ impl<F: Files> Source<F> {
         let why = format!("revision {} went back: {}", back.from, back.why);
         let older = self.store.find(back.to?).revision.ok()?;
         let loaded = self.load(&older).ok()?;
-        self.alarms.clear();
-        self.alarm(why.clone());
+        // Who asked for this tells it too.
+        self.alarms = vec![why.clone()];
         let made = Made { user: BOX.to_owned(), comment: why, time: wall };
         let copy = self.revision(&loaded.text, made, true);
         match self.store.add(&copy) {
