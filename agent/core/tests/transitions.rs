@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use bascule_core::config::model::AdvertInterval;
 use bascule_core::net::{Family, Priority, Vrid};
+use bascule_core::notice::Notice;
 use bascule_core::time::Instant;
 use bascule_core::vrrp::{Event, Output, Rfc9568, Rules, Settings, Stance, State, VirtualRouter};
 use bascule_core::wire::vrrp::Advert;
@@ -48,15 +49,22 @@ enum Kind {
     Initialize,
     Backup,
     Master,
+    Yielding,
+    Lingering,
+    Aside,
 }
 
-const KINDS: [Kind; 3] = [Kind::Initialize, Kind::Backup, Kind::Master];
+const KINDS: [Kind; 6] =
+    [Kind::Initialize, Kind::Backup, Kind::Master, Kind::Yielding, Kind::Lingering, Kind::Aside];
 
 fn kind(machine: &Machine) -> Kind {
     match machine.state() {
         State::Initialize => Kind::Initialize,
         State::Backup(_) => Kind::Backup,
         State::Master(_) => Kind::Master,
+        State::Yielding(_) => Kind::Yielding,
+        State::Lingering(_) => Kind::Lingering,
+        State::Aside(_) => Kind::Aside,
     }
 }
 
@@ -80,9 +88,13 @@ enum Class {
     ConfigureOwner,
     ConfigureShortInterval,
     ConfigureLongInterval,
+    ConfigureNormal,
+    ConfigureYield,
+    ConfigureTakeover,
+    ConfigureAside,
 }
 
-const CLASSES: [Class; 17] = [
+const CLASSES: [Class; 21] = [
     Class::Up,
     Class::Down,
     Class::Leave,
@@ -100,13 +112,29 @@ const CLASSES: [Class; 17] = [
     Class::ConfigureOwner,
     Class::ConfigureShortInterval,
     Class::ConfigureLongInterval,
+    Class::ConfigureNormal,
+    Class::ConfigureYield,
+    Class::ConfigureTakeover,
+    Class::ConfigureAside,
 ];
 
-fn event(class: Class, preempt: bool) -> Event {
+/// What a machine of this kind was told before.
+fn stance(kind: Kind) -> Stance {
+    let told = at(TOLD);
+    match kind {
+        Kind::Initialize | Kind::Backup | Kind::Master => Stance::Normal,
+        Kind::Yielding | Kind::Lingering => Stance::Yield { told },
+        Kind::Aside => Stance::Aside { told },
+    }
+}
+
+fn event(kind: Kind, class: Class, preempt: bool) -> Event {
+    let settings = |priority, preempt| Settings { stance: stance(kind), ..settings(priority, preempt) };
     let interval = |centis| Settings {
         interval: AdvertInterval::from_centis(centis).expect("1 to 4095"),
         ..settings(100, preempt)
     };
+    let told = |stance, priority| Event::Configure(Settings { stance, ..settings(priority, preempt) });
     match class {
         Class::Up => up(),
         Class::Down => Event::Down,
@@ -123,6 +151,10 @@ fn event(class: Class, preempt: bool) -> Event {
         Class::ConfigureOwner => Event::Configure(settings(255, preempt)),
         Class::ConfigureShortInterval => Event::Configure(interval(10)),
         Class::ConfigureLongInterval => Event::Configure(interval(1_000)),
+        Class::ConfigureNormal => told(Stance::Normal, 100),
+        Class::ConfigureYield => told(Stance::Yield { told: at(NOW) }, 100),
+        Class::ConfigureTakeover => told(Stance::Takeover { told: at(NOW) }, 254),
+        Class::ConfigureAside => told(Stance::Aside { told: at(NOW) }, 100),
     }
 }
 
@@ -130,6 +162,9 @@ fn event(class: Class, preempt: bool) -> Event {
 ///
 /// Backup: started at 0, heard priority 150 every 2 s at 1 s, so it takes over at 8.21875 s.
 /// Master: took over at 3.609375 s, so it adverts at 4.609375 s.
+/// Yielding: the same, told at 3.7 s, so it says farewell again at 4.7 s and gives up at 7.309375 s.
+/// Lingering: the same, heard another every half second at 3.9 s, so it steps back at 4.1 s.
+/// Aside: the Backup, told at 3.7 s.
 fn machine(kind: Kind, preempt: bool) -> Machine {
     let mut machine = Machine::new(settings(100, preempt));
     match kind {
@@ -142,20 +177,40 @@ fn machine(kind: Kind, preempt: bool) -> Machine {
             machine.handle(at(0), up());
             machine.handle(at(3_609_375), Event::Timer);
         }
+        Kind::Yielding => {
+            machine = self::machine(Kind::Master, preempt);
+            let told = Settings { stance: stance(kind), ..settings(100, preempt) };
+            machine.handle(at(TOLD), Event::Configure(told));
+        }
+        Kind::Lingering => {
+            machine = self::machine(Kind::Yielding, preempt);
+            machine.handle(at(HEARD), advert(99, HALF, 9));
+        }
+        Kind::Aside => {
+            machine = self::machine(Kind::Backup, preempt);
+            let told = Settings { stance: stance(kind), ..settings(100, preempt) };
+            machine.handle(at(TOLD), Event::Configure(told));
+        }
     }
     machine
 }
 
 const BACKUP_DOWN: u64 = 8_218_750;
 const MASTER_NEXT: u64 = 4_609_375;
+const TOLD: u64 = 3_700_000;
+const HEARD: u64 = 3_900_000;
+const YIELDING_NEXT: u64 = 4_700_000;
+const LINGERING_END: u64 = 4_100_000;
 /// When the event happens, unless it is a timer.
 const NOW: u64 = 4_000_000;
 
 fn moment(kind: Kind, class: Class) -> Instant {
     let due = match kind {
-        Kind::Initialize => NOW,
+        Kind::Initialize | Kind::Aside => NOW,
         Kind::Backup => BACKUP_DOWN,
         Kind::Master => MASTER_NEXT,
+        Kind::Yielding => YIELDING_NEXT,
+        Kind::Lingering => LINGERING_END,
     };
     match class {
         Class::TimerEarly => at(due) - Duration::from_nanos(1),
@@ -174,7 +229,11 @@ fn moment(kind: Kind, class: Class) -> Instant {
         | Class::ConfigurePriority150
         | Class::ConfigureOwner
         | Class::ConfigureShortInterval
-        | Class::ConfigureLongInterval => at(NOW),
+        | Class::ConfigureLongInterval
+        | Class::ConfigureNormal
+        | Class::ConfigureYield
+        | Class::ConfigureTakeover
+        | Class::ConfigureAside => at(NOW),
     }
 }
 
@@ -187,6 +246,9 @@ fn expected(kind: Kind, class: Class, preempt: bool) -> Expected {
         Kind::Initialize => from_initialize(class),
         Kind::Backup => from_backup(class, preempt),
         Kind::Master => from_master(class),
+        Kind::Yielding => from_yielding(class),
+        Kind::Lingering => from_lingering(class),
+        Kind::Aside => from_aside(class),
     }
 }
 
@@ -209,7 +271,11 @@ fn from_initialize(class: Class) -> Expected {
         | Class::ConfigurePriority150
         | Class::ConfigureOwner
         | Class::ConfigureShortInterval
-        | Class::ConfigureLongInterval => (Kind::Initialize, &[], 0, None),
+        | Class::ConfigureLongInterval
+        | Class::ConfigureNormal
+        | Class::ConfigureYield
+        | Class::ConfigureTakeover
+        | Class::ConfigureAside => (Kind::Initialize, &[], 0, None),
     }
 }
 
@@ -235,6 +301,10 @@ fn from_backup(class: Class, preempt: bool) -> Expected {
         Class::ConfigureOwner => (Kind::Master, &[255], 0, Some(NOW + 1_000_000)),
         // The Master's interval is in force, not its own.
         Class::ConfigureShortInterval | Class::ConfigureLongInterval => stay,
+        // There is room for one advert of that Master anyway.
+        Class::ConfigureNormal | Class::ConfigureYield => stay,
+        Class::ConfigureTakeover => (Kind::Master, &[254], 0, Some(NOW + 1_000_000)),
+        Class::ConfigureAside => (Kind::Aside, &[], 0, None),
     }
 }
 
@@ -256,8 +326,90 @@ fn from_master(class: Class) -> Expected {
         Class::ConfigureSame
         | Class::ConfigurePriority150
         | Class::ConfigureOwner
-        | Class::ConfigureLongInterval => stay,
+        | Class::ConfigureLongInterval
+        | Class::ConfigureNormal
+        | Class::ConfigureTakeover => stay,
         Class::ConfigureShortInterval => (Kind::Master, &[], 0, Some(NOW + 100_000)),
+        Class::ConfigureYield | Class::ConfigureAside => (Kind::Yielding, &[0], 0, Some(NOW + 1_000_000)),
+    }
+}
+
+fn from_yielding(class: Class) -> Expected {
+    let stay = (Kind::Yielding, &[][..], 0, Some(YIELDING_NEXT));
+    let again = (Kind::Yielding, &[0][..], 0, Some(NOW + 1_000_000));
+    // Whatever its priority, another is Master; the addresses stay for 200 ms.
+    let heard = (Kind::Lingering, &[][..], 0, Some(NOW + 200_000));
+    match class {
+        Class::Up | Class::TimerEarly => stay,
+        Class::Down => (Kind::Initialize, &[], 0, None),
+        Class::Leave => (Kind::Initialize, &[0], 0, None),
+        Class::TimerDue => (Kind::Yielding, &[0], 0, Some(YIELDING_NEXT + 1_000_000)),
+        // Nobody took over within 3 s + 609,375 us of the command.
+        Class::TimerLate => (Kind::Master, &[100], 0, Some(YIELDING_NEXT + 31_000_000)),
+        Class::AdvertLeaving => stay,
+        Class::AdvertLower
+        | Class::AdvertEqualLowerAddress
+        | Class::AdvertEqualHigherAddress
+        | Class::AdvertHigher
+        | Class::AdvertOwner => heard,
+        Class::ConfigureSame | Class::ConfigurePriority150 | Class::ConfigureLongInterval => stay,
+        Class::ConfigureShortInterval => (Kind::Yielding, &[], 0, Some(NOW + 100_000)),
+        Class::ConfigureOwner => (Kind::Master, &[255], 0, Some(NOW + 1_000_000)),
+        Class::ConfigureNormal => (Kind::Master, &[100], 0, Some(NOW + 1_000_000)),
+        Class::ConfigureTakeover => (Kind::Master, &[254], 0, Some(NOW + 1_000_000)),
+        Class::ConfigureYield | Class::ConfigureAside => again,
+    }
+}
+
+fn from_lingering(class: Class) -> Expected {
+    let stay = (Kind::Lingering, &[][..], 0, Some(LINGERING_END));
+    match class {
+        Class::Up | Class::TimerEarly => stay,
+        Class::Down | Class::Leave => (Kind::Initialize, &[], 0, None),
+        // Heard at 3.9 s; three half seconds and a skew of 156/256 of one.
+        Class::TimerDue => (Kind::Backup, &[], 0, Some(HEARD + 1_500_000 + 304_687)),
+        // The new Master is down by then, and the addresses are still here: they are announced.
+        Class::TimerLate => (Kind::Master, &[100], 1, Some(LINGERING_END + 30_100_000)),
+        Class::AdvertLeaving => (Kind::Backup, &[], 0, Some(NOW + 304_687)),
+        Class::AdvertLower
+        | Class::AdvertEqualLowerAddress
+        | Class::AdvertEqualHigherAddress
+        | Class::AdvertHigher
+        | Class::AdvertOwner => stay,
+        Class::ConfigureSame
+        | Class::ConfigurePriority150
+        | Class::ConfigureShortInterval
+        | Class::ConfigureLongInterval
+        | Class::ConfigureNormal
+        | Class::ConfigureYield
+        | Class::ConfigureAside => stay,
+        Class::ConfigureOwner => (Kind::Master, &[255], 1, Some(NOW + 100_000)),
+        Class::ConfigureTakeover => (Kind::Master, &[254], 1, Some(NOW + 100_000)),
+    }
+}
+
+fn from_aside(class: Class) -> Expected {
+    match class {
+        Class::Down | Class::Leave => (Kind::Initialize, &[], 0, None),
+        Class::Up
+        | Class::TimerEarly
+        | Class::TimerDue
+        | Class::TimerLate
+        | Class::AdvertLeaving
+        | Class::AdvertLower
+        | Class::AdvertEqualLowerAddress
+        | Class::AdvertEqualHigherAddress
+        | Class::AdvertHigher
+        | Class::AdvertOwner
+        | Class::ConfigureSame
+        | Class::ConfigurePriority150
+        | Class::ConfigureShortInterval
+        | Class::ConfigureLongInterval
+        | Class::ConfigureAside => (Kind::Aside, &[], 0, None),
+        Class::ConfigureOwner => (Kind::Master, &[255], 0, Some(NOW + 1_000_000)),
+        // As at a start: a whole master-down interval.
+        Class::ConfigureNormal | Class::ConfigureYield => (Kind::Backup, &[], 0, Some(NOW + 3_609_375)),
+        Class::ConfigureTakeover => (Kind::Backup, &[], 0, Some(NOW + 3_007_812)),
     }
 }
 
@@ -268,7 +420,7 @@ fn every_state_answers_every_event_as_the_table_says() {
         for class in CLASSES {
             for preempt in [true, false] {
                 let mut machine = machine(kind_before, preempt);
-                let outputs = machine.handle(moment(kind_before, class), event(class, preempt));
+                let outputs = machine.handle(moment(kind_before, class), event(kind_before, class, preempt));
                 let adverts: Vec<u8> = outputs.iter().filter_map(priority).collect();
                 let announcements = outputs.iter().filter(|o| **o == Output::Announce).count();
                 let deadline = machine.deadline().map(|d| d.as_nanos() / 1_000);
@@ -291,9 +443,9 @@ fn every_event_may_come_twice_without_a_second_effect_on_the_state() {
         for class in CLASSES {
             let mut machine = machine(kind_before, true);
             let now = moment(kind_before, class);
-            machine.handle(now, event(class, true));
+            machine.handle(now, event(kind_before, class, true));
             let (after, deadline) = (kind(&machine), machine.deadline());
-            let again = machine.handle(now, event(class, true));
+            let again = machine.handle(now, event(kind_before, class, true));
             assert_eq!(
                 (kind(&machine), machine.deadline()),
                 (after, deadline),
@@ -468,4 +620,126 @@ fn a_rival_that_does_not_hear_us_gets_one_answer_an_interval_and_announcements_e
     assert_eq!(adverts, 20 + 20);
     assert_eq!(announcements, 4 * 5);
     assert_eq!(machine.counters().rivals, 20_000);
+}
+
+fn told(stance: Stance) -> Settings {
+    Settings { stance, ..settings(100, false) }
+}
+
+/// Runs timers until `until`; every output.
+fn run(machine: &mut Machine, until: Instant) -> Vec<Output> {
+    let mut all = Vec::new();
+    for _ in 0..1_000 {
+        let Some(due) = machine.deadline().filter(|due| *due <= until) else { return all };
+        all.extend(machine.handle(due, Event::Timer));
+    }
+    panic!("the machine never rests")
+}
+
+#[test]
+fn who_yields_says_farewell_every_interval_and_goes_on_as_master_if_nobody_takes_over() {
+    let mut machine = machine(Kind::Yielding, true);
+    let gives_up = at(TOLD + 3_609_375);
+    let outputs = run(&mut machine, gives_up - Duration::from_nanos(1));
+    assert_eq!((sent(&outputs), kind(&machine)), (vec![0, 0, 0], Kind::Yielding));
+    let outputs = run(&mut machine, gives_up);
+    assert_eq!((sent(&outputs), kind(&machine)), (vec![100], Kind::Master));
+    let stays = |o: &Output| matches!(o, Output::Tell(Notice::NobodyTookOver { stays: true, .. }));
+    assert!(outputs.iter().any(stays), "and says so: {outputs:?}");
+    let outputs = run(&mut machine, gives_up + 3 * SECOND);
+    assert_eq!((sent(&outputs), kind(&machine)), (vec![100; 3], Kind::Master), "for good");
+}
+
+#[test]
+fn who_stands_aside_hands_over_first_and_leaves_even_if_nobody_takes_over() {
+    let mut machine = machine(Kind::Master, true);
+    machine.handle(at(NOW), Event::Configure(told(Stance::Aside { told: at(NOW) })));
+    let outputs = run(&mut machine, at(NOW) + 10 * SECOND);
+    assert_eq!((sent(&outputs), kind(&machine)), (vec![0; 3], Kind::Aside));
+    let nowhere = |o: &Output| matches!(o, Output::Tell(Notice::NobodyTookOver { stays: false, .. }));
+    assert!(outputs.iter().any(nowhere), "{outputs:?}");
+    assert_eq!(machine.deadline(), None, "whatever happens");
+}
+
+#[test]
+fn who_stands_aside_lingers_as_anybody_and_is_aside_then() {
+    let mut machine = machine(Kind::Master, true);
+    machine.handle(at(NOW), Event::Configure(told(Stance::Aside { told: at(NOW) })));
+    machine.handle(at(NOW + 300_000), advert(1, SECOND, 9));
+    assert_eq!(kind(&machine), Kind::Lingering);
+    run(&mut machine, at(NOW + 500_000));
+    assert_eq!(kind(&machine), Kind::Aside);
+}
+
+#[test]
+fn who_has_yielded_takes_over_when_the_other_dies_and_does_not_preempt_before() {
+    let mut machine = machine(Kind::Lingering, false);
+    run(&mut machine, at(LINGERING_END));
+    for step in 1..20 {
+        machine.handle(at(LINGERING_END) + HALF * step, advert(1, HALF, 9));
+        run(&mut machine, at(LINGERING_END) + HALF * step);
+        assert_eq!(kind(&machine), Kind::Backup, "priority 1 is heeded");
+    }
+    let last = at(LINGERING_END) + HALF * 19;
+    let outputs = run(&mut machine, last + Rfc9568::master_down(100, HALF));
+    assert_eq!((sent(&outputs), kind(&machine)), (vec![100], Kind::Master));
+}
+
+#[test]
+fn a_backup_told_to_yield_in_the_last_moment_of_its_wait_leaves_room_for_one_advert() {
+    let mut machine = backup(settings(100, true));
+    machine.handle(at(0), advert(50, SECOND, 1));
+    let late = at(3_609_375) - Duration::from_nanos(1);
+    machine.handle(late, Event::Configure(told(Stance::Yield { told: late })));
+    assert_eq!(machine.deadline(), Some(late + SECOND + Rfc9568::skew(100, SECOND)));
+    machine.handle(at(4_000_000), advert(50, SECOND, 1));
+    assert_eq!(machine.deadline(), Some(at(4_000_000) + Rfc9568::master_down(100, SECOND)));
+}
+
+#[test]
+fn who_starts_while_it_is_to_stand_aside_does_so_and_an_owner_does_not() {
+    let aside = Stance::Aside { told: at(0) };
+    let mut machine = Machine::new(told(aside));
+    machine.handle(at(0), up());
+    assert_eq!((kind(&machine), machine.deadline()), (Kind::Aside, None));
+    let mut owner = Machine::new(Settings { stance: aside, ..settings(255, true) });
+    assert_eq!(sent(&owner.handle(at(0), up())), [255]);
+    owner.handle(
+        at(5),
+        Event::Configure(Settings { stance: Stance::Yield { told: at(5) }, ..settings(255, true) }),
+    );
+    assert_eq!(kind(&owner), Kind::Master, "nor does it yield");
+}
+
+#[test]
+fn a_restart_while_handing_over_goes_on_with_it_and_one_after_it_does_not_begin_again() {
+    let stance = Stance::Yield { told: at(TOLD) };
+    let restart = |from: &Machine, stance, now| {
+        let survival = from.survival().expect("it takes part");
+        let mut successor = Machine::new(told(stance));
+        let (resumed, outputs) = successor.resume(now, OWN.into(), &survival);
+        (kind(&successor), resumed, sent(&outputs), successor.deadline())
+    };
+    let yielding = machine(Kind::Yielding, true);
+    let (now, next) = (at(NOW), Some(at(NOW) + SECOND));
+    assert_eq!(restart(&yielding, stance, now), (Kind::Yielding, true, vec![0], next));
+    // Its last farewell is older than three intervals: another may be Master, it starts afresh.
+    let late = at(TOLD + 3_000_000);
+    assert_eq!(restart(&yielding, stance, late).0, Kind::Backup);
+    // The command was taken back while it was dead.
+    assert_eq!(restart(&yielding, Stance::Normal, now), (Kind::Master, true, vec![100], next));
+    // A Master since then: the command is long past.
+    let later = at(TOLD + 20_000_000);
+    let mut master = machine(Kind::Yielding, true);
+    run(&mut master, later);
+    assert_eq!(restart(&master, stance, later), (Kind::Master, true, vec![100], Some(later + SECOND)));
+    // Another has it: Backup, with what was heard.
+    let lingering = machine(Kind::Lingering, true);
+    let down = at(HEARD) + Rfc9568::master_down(100, HALF);
+    assert_eq!(restart(&lingering, stance, now), (Kind::Backup, true, vec![], Some(down)));
+    let aside = machine(Kind::Aside, true);
+    let set_aside = Stance::Aside { told: at(TOLD) };
+    assert_eq!(restart(&aside, set_aside, now), (Kind::Aside, true, vec![], None));
+    assert_eq!(restart(&aside, Stance::Normal, now).0, Kind::Backup);
+    assert_eq!(restart(&machine(Kind::Backup, true), set_aside, now).0, Kind::Aside);
 }

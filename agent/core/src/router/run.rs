@@ -235,7 +235,7 @@ impl<R: Rules> Router<R> {
         let (resumed, outputs) = entry.machine.resume(now, address, &survivor.state);
         entry.since = if resumed { survivor.since.min(now) } else { now };
         if resumed {
-            let master = matches!(entry.machine.state(), State::Master(_));
+            let master = matches!(entry.machine.state(), State::Master(_) | State::Yielding(_));
             let router = entry.machine.settings().name.clone();
             self.tell(now, Notice::Resumed { router, master }, actions);
         }
@@ -292,9 +292,9 @@ impl<R: Rules> Router<R> {
     /// Gives a virtual router an event and collects what comes of it.
     fn drive(&mut self, now: Instant, at: usize, event: vrrp::Event, actions: &mut Actions) {
         let entry = &mut self.entries[at];
-        let before = core::mem::discriminant(entry.machine.state());
+        let before = entry.standing();
         let outputs = entry.machine.handle(now, event);
-        if core::mem::discriminant(entry.machine.state()) != before {
+        if entry.standing() != before {
             entry.since = now;
         }
         self.carry_out(now, at, outputs, actions);
@@ -351,7 +351,23 @@ impl<R: Rules> Router<R> {
     }
 }
 
+/// What others see of a state: who hands over still holds the addresses, who stands aside does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Fault,
+    Backup,
+    Master,
+}
+
 impl<R: Rules> Entry<R> {
+    const fn standing(&self) -> Standing {
+        match self.machine.state() {
+            State::Initialize => Standing::Fault,
+            State::Backup(_) | State::Aside(_) => Standing::Backup,
+            State::Master(_) | State::Yielding(_) | State::Lingering(_) => Standing::Master,
+        }
+    }
+
     fn status(&self) -> RouterStatus {
         let settings = self.machine.settings();
         let (role, peer, interval) = match self.machine.state() {
@@ -359,7 +375,9 @@ impl<R: Rules> Entry<R> {
                 (Role::Fault(self.fault.clone().unwrap_or_default()), None, settings.interval.get())
             }
             State::Backup(backup) => (Role::Backup, backup.master, backup.interval),
-            State::Master(_) => (Role::Master, None, settings.interval.get()),
+            State::Master(_) | State::Yielding(_) => (Role::Master, None, settings.interval.get()),
+            State::Lingering(lingering) => (Role::Master, Some(lingering.master), settings.interval.get()),
+            State::Aside(aside) => (Role::Backup, aside.master, settings.interval.get()),
         };
         RouterStatus {
             role,

@@ -1,25 +1,20 @@
 //! The state machine of one virtual router (RFC 9568 section 6.4).
 //!
-//! It decides when adverts leave, when a Backup takes over and to whom a Master yields. Three things go beyond
+//! It decides when adverts leave, when a Backup takes over and to whom a Master yields. Some things go beyond
 //! the RFC: a wait before preempting; a burst of announcements some seconds after taking over and whenever another
 //! Master was heard; and a Master that was silent so long that its peers took over yields when preemption is off.
+//! What an operator commands is in `handover`.
 
 use core::marker::PhantomData;
 use core::net::IpAddr;
-use core::time::Duration;
 
-use super::{Counters, MISSED_ADVERTS, Peer, Rfc9568, Rules, Settings, Survival};
+use super::state::{
+    ANNOUNCE_AGAIN, ANNOUNCE_GAP, ANNOUNCE_ROUNDS, Aside, Backup, Lingering, Master, State, Yielding,
+};
+use super::{Counters, MISSED_ADVERTS, Peer, Rfc9568, Rules, Settings, Stance, Survival};
 use crate::notice::Notice;
 use crate::time::Instant;
 use crate::wire::vrrp::{Advert, LEAVING};
-
-/// When the addresses are announced once more after taking over: switches and hosts may have been deaf at
-/// that moment.
-const ANNOUNCE_AGAIN: Duration = Duration::from_secs(5);
-/// Rounds of one such burst.
-const ANNOUNCE_ROUNDS: u8 = 5;
-/// Time between two rounds, so that they share no burst of loss and do not delay adverts.
-const ANNOUNCE_GAP: Duration = Duration::from_millis(100);
 
 /// What happens to a virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,83 +47,6 @@ pub enum Output {
 /// What one event leads to, in order.
 pub type Outputs = heapless::Vec<Output, 8>;
 
-/// State, with the deadlines that exist in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Taking no part.
-    Initialize,
-    /// Waiting for the Master to fail.
-    Backup(Backup),
-    /// Holding the addresses.
-    Master(Master),
-}
-
-/// A Backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
-    /// Own primary address.
-    pub address: IpAddr,
-    /// When it takes over.
-    pub down: Instant,
-    /// Interval in force: the Master's, or its own before it heard one.
-    pub interval: Duration,
-    /// The Master last heard.
-    pub master: Option<Peer>,
-    /// Since when, or from when, adverts of a lower priority are ignored, if a wait was begun.
-    pub preempt_at: Option<Instant>,
-}
-
-/// A Master.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Master {
-    /// Own primary address.
-    pub address: IpAddr,
-    /// When the next advert is due.
-    pub advert: Instant,
-    /// When the last one left.
-    pub sent: Instant,
-    /// The interval in the last one: what peers reckon with.
-    pub told: Duration,
-    /// When it last answered a rival at once.
-    pub answered: Option<Instant>,
-    /// When the next round of announcements is due, and how many rounds are left.
-    pub announce: Option<(Instant, u8)>,
-    /// When a rival last led to a burst of announcements.
-    pub repaired: Option<Instant>,
-}
-
-impl Master {
-    /// Just become or resumed, with an advert sent.
-    fn new(now: Instant, address: IpAddr, interval: Duration) -> Self {
-        Self {
-            address,
-            advert: now + interval,
-            sent: now,
-            told: interval,
-            answered: None,
-            announce: Some((now + ANNOUNCE_AGAIN, ANNOUNCE_ROUNDS)),
-            repaired: None,
-        }
-    }
-
-    /// Whether the last advert is so old that a peer may have taken over.
-    fn lapsed(&self, now: Instant) -> bool {
-        now.since(self.sent) >= self.told * MISSED_ADVERTS
-    }
-
-    /// Starts a burst of announcements now, unless one runs or the last is too recent. Returns whether.
-    fn repair(&mut self, now: Instant) -> bool {
-        let running = self.announce.is_some_and(|(_, left)| left < ANNOUNCE_ROUNDS);
-        let recent = self.repaired.is_some_and(|at| now.since(at) < ANNOUNCE_AGAIN);
-        if running || recent {
-            return false;
-        }
-        self.repaired = Some(now);
-        self.announce = Some((now + ANNOUNCE_GAP, ANNOUNCE_ROUNDS - 1));
-        true
-    }
-}
-
 /// One virtual router.
 #[derive(Clone, Debug)]
 pub struct VirtualRouter<R = Rfc9568> {
@@ -149,6 +67,10 @@ impl<R: Rules> VirtualRouter<R> {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) fn replace_settings(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
     /// Its state.
@@ -177,6 +99,9 @@ impl<R: Rules> VirtualRouter<R> {
             State::Master(master) => {
                 Some(master.announce.map_or(master.advert, |(at, _)| at.min(master.advert)))
             }
+            State::Yielding(yielding) => Some(yielding.advert.min(yielding.until)),
+            State::Lingering(lingering) => Some(lingering.until),
+            State::Aside(_) => None,
         }
     }
 
@@ -210,11 +135,45 @@ impl<R: Rules> VirtualRouter<R> {
             }
             (State::Master(master), Event::Timer) => self.fire_as_master(now, master, &mut outputs),
             (State::Master(master), Event::Configure(settings)) => {
-                self.configure_master(now, master, settings)
+                self.configure_master(now, master, settings, &mut outputs)
             }
-            (State::Master(_), Event::Leave) => {
+            (State::Master(_) | State::Yielding(_), Event::Leave) => {
                 self.advertise(LEAVING, &mut outputs);
                 State::Initialize
+            }
+            (State::Yielding(_) | State::Lingering(_) | State::Aside(_), Event::Down)
+            | (State::Lingering(_) | State::Aside(_), Event::Leave) => State::Initialize,
+            (State::Yielding(yielding), Event::Up(address)) => {
+                State::Yielding(Yielding { address, ..yielding })
+            }
+            (State::Yielding(yielding), Event::Advert(advert, source)) => {
+                self.hear_while_yielding(now, yielding, advert, source, &mut outputs)
+            }
+            (State::Yielding(yielding), Event::Timer) => {
+                self.fire_while_yielding(now, yielding, &mut outputs)
+            }
+            (State::Yielding(yielding), Event::Configure(settings)) => {
+                self.configure_yielding(now, yielding, settings, &mut outputs)
+            }
+            (State::Lingering(lingering), Event::Up(address)) => {
+                State::Lingering(Lingering { address, ..lingering })
+            }
+            (State::Lingering(lingering), Event::Advert(advert, source)) => {
+                self.hear_while_lingering(now, lingering, advert, source, &mut outputs)
+            }
+            (State::Lingering(lingering), Event::Timer) => {
+                self.fire_while_lingering(now, lingering, &mut outputs)
+            }
+            (State::Lingering(lingering), Event::Configure(settings)) => {
+                self.configure_lingering(now, lingering, settings, &mut outputs)
+            }
+            (State::Aside(aside), Event::Up(address)) => State::Aside(Aside { address, ..aside }),
+            (State::Aside(aside), Event::Advert(advert, source)) => {
+                self.hear_aside(aside, advert, source, &mut outputs)
+            }
+            (State::Aside(aside), Event::Timer) => State::Aside(aside),
+            (State::Aside(aside), Event::Configure(settings)) => {
+                self.configure_aside(now, aside, settings, &mut outputs)
             }
         };
         outputs
@@ -224,13 +183,21 @@ impl<R: Rules> VirtualRouter<R> {
     ///
     /// A Master goes on while its last advert is younger than three of its intervals: no peer's master-down
     /// interval is shorter. A Backup keeps its running timer, but leaves room for one advert of a living Master,
-    /// because it was deaf while it was dead. Returns whether it resumed.
+    /// because it was deaf while it was dead. One that was handing over goes on with that. Returns whether it resumed.
     pub fn resume(&mut self, now: Instant, address: IpAddr, survival: &Survival) -> (bool, Outputs) {
         let mut outputs = Outputs::new();
         let priority = self.settings.priority;
         let state = match *survival {
             Survival::Master { last_advert, interval }
-                if now.since(last_advert) < interval * MISSED_ADVERTS =>
+                if now.since(last_advert) < interval * MISSED_ADVERTS
+                    && let Some(until) = self.yields_until().filter(|until| now < *until) =>
+            {
+                self.begin_yielding(now, address, until, &mut outputs)
+            }
+            Survival::Backup { master, .. } if self.stands_aside() => State::Aside(Aside { address, master }),
+            Survival::Aside { master } if self.stands_aside() => State::Aside(Aside { address, master }),
+            Survival::Master { last_advert, interval }
+                if now.since(last_advert) < interval * MISSED_ADVERTS && !self.stands_aside() =>
             {
                 self.advertise(priority.get(), &mut outputs);
                 State::Master(Master::new(now, address, self.settings.interval.get()))
@@ -240,7 +207,7 @@ impl<R: Rules> VirtualRouter<R> {
                 let down = down.max(now + room);
                 State::Backup(Backup { address, down, interval, master, preempt_at: None })
             }
-            Survival::Master { .. } | Survival::Backup { .. } => {
+            Survival::Master { .. } | Survival::Backup { .. } | Survival::Aside { .. } => {
                 return (false, self.handle(now, Event::Up(address)));
             }
         };
@@ -259,16 +226,37 @@ impl<R: Rules> VirtualRouter<R> {
             State::Master(Master { sent, told, .. }) => {
                 Some(Survival::Master { last_advert: *sent, interval: *told })
             }
+            State::Yielding(Yielding { sent, .. }) => {
+                Some(Survival::Master { last_advert: *sent, interval: self.settings.interval.get() })
+            }
+            State::Lingering(lingering) => {
+                let (down, interval) = (self.down_after(lingering), lingering.interval);
+                Some(Survival::Backup { down, interval, master: Some(lingering.master) })
+            }
+            State::Aside(Aside { master, .. }) => Some(Survival::Aside { master: *master }),
         }
     }
 
-    /// Leaves Initialize: the owner at once as Master, others as Backup with a whole master-down interval.
-    fn start(&mut self, now: Instant, address: IpAddr, outputs: &mut Outputs) -> State {
+    /// Until when a Master of these settings hands over, unless somebody takes over before.
+    fn yields_until(&self) -> Option<Instant> {
+        match self.settings.stance {
+            Stance::Normal | Stance::Takeover { .. } => None,
+            Stance::Yield { .. } | Stance::Aside { .. } if self.settings.priority.is_owner() => None,
+            Stance::Yield { told } | Stance::Aside { told } => Some(told + self.patience()),
+        }
+    }
+
+    /// Leaves Initialize: the owner at once as Master, others as Backup with a whole master-down interval, unless
+    /// they are to stand aside.
+    pub(super) fn start(&mut self, now: Instant, address: IpAddr, outputs: &mut Outputs) -> State {
         if self.settings.priority.is_owner() {
             return self.take_over(now, address, outputs);
         }
         let interval = self.settings.interval.get();
         tell(outputs, Notice::BecameBackup { router: self.settings.name.clone(), master: None });
+        if self.stands_aside() {
+            return State::Aside(Aside { address, master: None });
+        }
         State::Backup(Backup {
             address,
             down: now + R::master_down(self.settings.priority.get(), interval),
@@ -278,7 +266,7 @@ impl<R: Rules> VirtualRouter<R> {
         })
     }
 
-    fn take_over(&mut self, now: Instant, address: IpAddr, outputs: &mut Outputs) -> State {
+    pub(super) fn take_over(&mut self, now: Instant, address: IpAddr, outputs: &mut Outputs) -> State {
         self.counters.became_master += 1;
         self.advertise(self.settings.priority.get(), outputs);
         let (router, priority) = (self.settings.name.clone(), self.settings.priority.get());
@@ -398,7 +386,7 @@ impl<R: Rules> VirtualRouter<R> {
     }
 
     /// A running timer moves by the change of the master-down interval, which is that of the skew while a
-    /// Master's interval is in force.
+    /// Master's interval is in force. A command to take over is followed at once.
     fn configure_backup(
         &mut self,
         now: Instant,
@@ -414,15 +402,36 @@ impl<R: Rules> VirtualRouter<R> {
         let after = R::master_down(settings.priority.get(), interval);
         backup.down = backup.down + after.saturating_sub(before) - before.saturating_sub(after);
         backup.interval = interval;
+        let (takes, yields) = (self.told_to_take_over(&settings), self.told_to_yield(&settings));
         self.settings = settings;
-        if self.settings.priority.is_owner() {
+        if takes || self.settings.priority.is_owner() {
             return self.take_over(now, backup.address, outputs);
+        }
+        if self.stands_aside() {
+            return State::Aside(Aside { address: backup.address, master: backup.master });
+        }
+        if yields {
+            // It may have been about to preempt: room for one advert of the Master that it heeds from now on.
+            let room = interval + R::skew(self.settings.priority.get(), interval);
+            backup.down = backup.down.max(now + room);
+            backup.preempt_at = None;
         }
         State::Backup(backup)
     }
 
-    /// The next advert says what has changed. It is never later than peers expect by the one before.
-    fn configure_master(&mut self, now: Instant, mut master: Master, settings: Settings) -> State {
+    /// The next advert says what has changed. It is never later than peers expect by the one before. A command to
+    /// yield is followed at once.
+    fn configure_master(
+        &mut self,
+        now: Instant,
+        mut master: Master,
+        settings: Settings,
+        outputs: &mut Outputs,
+    ) -> State {
+        if self.told_to_yield(&settings) {
+            self.settings = settings;
+            return self.begin_yielding(now, master.address, now + self.patience(), outputs);
+        }
         master.advert = master.advert.min(now + settings.interval.get());
         if settings.addresses != self.settings.addresses {
             master.announce = Some((now + ANNOUNCE_AGAIN, ANNOUNCE_ROUNDS));
@@ -431,7 +440,7 @@ impl<R: Rules> VirtualRouter<R> {
         State::Master(master)
     }
 
-    fn count_received(&mut self, advert: &Advert, source: IpAddr, outputs: &mut Outputs) {
+    pub(super) fn count_received(&mut self, advert: &Advert, source: IpAddr, outputs: &mut Outputs) {
         self.counters.received += 1;
         self.counters.leaving_received += u64::from(advert.priority == LEAVING);
         let ours = self.settings.interval.get();
@@ -449,18 +458,18 @@ impl<R: Rules> VirtualRouter<R> {
         master.told = self.settings.interval.get();
     }
 
-    fn advertise(&mut self, priority: u8, outputs: &mut Outputs) {
+    pub(super) fn advertise(&mut self, priority: u8, outputs: &mut Outputs) {
         self.counters.sent += 1;
         self.counters.leaving_sent += u64::from(priority == LEAVING);
         push(outputs, Output::Advertise(priority));
     }
 }
 
-fn tell(outputs: &mut Outputs, notice: Notice) {
+pub(super) fn tell(outputs: &mut Outputs, notice: Notice) {
     push(outputs, Output::Tell(notice));
 }
 
-fn push(outputs: &mut Outputs, output: Output) {
+pub(super) fn push(outputs: &mut Outputs, output: Output) {
     let pushed = outputs.push(output).is_ok();
     debug_assert!(pushed, "no event leads to more than four outputs");
 }

@@ -1,6 +1,8 @@
 //! One VRRPv3 virtual router (RFC 9568 section 6): its settings, its rules and its state machine.
 
+mod handover;
 mod machine;
+mod state;
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -11,7 +13,9 @@ use crate::config::model::AdvertInterval;
 use crate::net::{Family, IfName, Name, Priority, Vrid};
 use crate::time::Instant;
 
-pub use machine::{Backup, Event, Master, Output, Outputs, State, VirtualRouter};
+pub use handover::LINGER;
+pub use machine::{Event, Output, Outputs, VirtualRouter};
+pub use state::{Aside, Backup, Lingering, Master, State, Yielding};
 
 /// What a virtual router is configured to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,6 +188,11 @@ pub enum Survival {
         /// Interval of the Master it followed.
         interval: Duration,
         /// That Master.
+        master: Option<Peer>,
+    },
+    /// It stood aside.
+    Aside {
+        /// The Master that it heard.
         master: Option<Peer>,
     },
 }
