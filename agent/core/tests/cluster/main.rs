@@ -6,6 +6,9 @@
 //! - **Late**: a Backup takes over, and a Master adverts, when it is due.
 //! - **Packets**: every advert has its cause (takeover, interval, farewell heard, rival heard, leaving,
 //!   resuming), one advert each.
+//! - **Commands**: a Master told to yield says farewell and holds the addresses until it has heard another for 200 ms,
+//!   or for three intervals and its skew; who is told to take over does it at once. In a calm, somebody holds the
+//!   addresses at every moment of it.
 //! - **Calm**: when all faults end, one Master holds within a bound, and then nothing changes any more.
 
 mod rng;
@@ -36,6 +39,7 @@ fn a_thousand_hours_of_cluster_life_break_no_invariant() {
     println!("{hours} virtual hours of {clusters} clusters: {tally:?}");
     // The storms were storms.
     assert!(tally.takeovers > 1_000 && tally.overlaps > 500, "{tally:?}");
+    assert!(tally.commands > 10_000 && tally.handovers > 1_000, "{tally:?}");
     assert!(tally.resumed_masters > 100 && tally.lost > 10_000, "{tally:?}");
 }
 

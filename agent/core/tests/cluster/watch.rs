@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use bascule_core::router::Role;
 use bascule_core::time::Instant;
+use bascule_core::vrrp::Stance;
 
 /// An advert as a receiver sees it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,16 @@ pub enum Cause {
     Heard(Heard),
     Timer,
     Priority(u8),
+    Told(Told),
+}
+
+/// What an operator told it, and what that makes of its settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub stance: Stance,
+    pub priority: u8,
+    pub preempt: bool,
+    pub preempt_delay: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +52,23 @@ pub enum Seen {
         sent: Instant,
         answered: Option<Instant>,
     },
+    /// Holds the addresses and says farewell.
+    Yielding {
+        due: Instant,
+        sent: Instant,
+        until: Instant,
+    },
+    /// Holds the addresses for a moment more.
+    Lingering {
+        until: Instant,
+        heard: Instant,
+        interval: Duration,
+    },
+    Aside,
 }
+
+/// How long a router that has yielded keeps its addresses.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// One router under watch.
 #[derive(Clone, Debug)]
@@ -51,6 +78,7 @@ pub struct Watch {
     pub interval: Duration,
     pub preempt: bool,
     pub preempt_delay: Duration,
+    pub stance: Stance,
     pub seen: Seen,
 }
 
@@ -85,6 +113,15 @@ impl Watch {
         matches!(self.seen, Seen::Master { .. })
     }
 
+    /// Whether it answers for the addresses.
+    pub const fn holds(&self) -> bool {
+        matches!(self.seen, Seen::Master { .. } | Seen::Yielding { .. } | Seen::Lingering { .. })
+    }
+
+    const fn aside(&self) -> bool {
+        matches!(self.stance, Stance::Aside { .. })
+    }
+
     pub fn rank(&self) -> (u8, IpAddr) {
         (self.priority, self.address)
     }
@@ -94,13 +131,24 @@ impl Watch {
         let sight = Sight { now, role, sent };
         self.seen = match self.seen {
             Seen::Off => self.off(&sight, cause)?,
-            Seen::Backup { .. } | Seen::Master { .. } if matches!(cause, Cause::Resumed) => {
+            Seen::Backup { .. }
+            | Seen::Master { .. }
+            | Seen::Yielding { .. }
+            | Seen::Lingering { .. }
+            | Seen::Aside
+                if matches!(cause, Cause::Resumed) =>
+            {
                 self.resumed(&sight)?
             }
             Seen::Backup { earliest, interval, preempt_at } => {
                 self.backup(&sight, cause, earliest, interval, preempt_at)?
             }
             Seen::Master { due, sent, answered } => self.master(&sight, cause, due, sent, answered)?,
+            Seen::Yielding { due, sent, until } => self.yielding(&sight, cause, due, sent, until)?,
+            Seen::Lingering { until, heard, interval } => {
+                self.lingering(&sight, cause, until, heard, interval)?
+            }
+            Seen::Aside => self.stood_aside(&sight, cause)?,
         };
         Ok(())
     }
@@ -108,7 +156,11 @@ impl Watch {
     /// Whether a deadline was slept through; a router that runs is never later than `jitter`.
     pub fn overslept(&self, now: Instant, jitter: Duration) -> Result<(), String> {
         match self.seen {
-            Seen::Off => Ok(()),
+            Seen::Off | Seen::Aside => Ok(()),
+            Seen::Yielding { due, until, .. } if now <= due.min(until) + jitter => Ok(()),
+            Seen::Lingering { until, .. } if now <= until + jitter => Ok(()),
+            Seen::Yielding { .. } => Err("late: it yields and neither says so nor gives up".into()),
+            Seen::Lingering { .. } => Err("late: it has handed over and does not step back".into()),
             Seen::Backup { earliest, .. } if now <= earliest + jitter => Ok(()),
             Seen::Master { due, .. } if now <= due + jitter => Ok(()),
             Seen::Backup { .. } => Err("late: the Master is down and it does not take over".into()),
@@ -127,6 +179,10 @@ impl Watch {
                 sight.must_send(&[255], "the owner starts")?;
                 Ok(self.new_master(sight.now))
             }
+            Role::Backup if self.aside() => {
+                sight.must_send(&[], "a start aside")?;
+                Ok(Seen::Aside)
+            }
             Role::Backup if !owner => {
                 sight.must_send(&[], "a start as Backup")?;
                 let earliest = sight.now + down(self.priority, self.interval);
@@ -138,9 +194,14 @@ impl Watch {
         }
     }
 
-    fn off(&self, sight: &Sight, cause: Cause) -> Result<Seen, String> {
+    fn off(&mut self, sight: &Sight, cause: Cause) -> Result<Seen, String> {
         match cause {
             Cause::Up | Cause::Resumed => self.cold(sight),
+            Cause::Told(told) => {
+                self.obey(told);
+                sight.must_send(&[], "no part in it")?;
+                Ok(Seen::Off)
+            }
             Cause::Down | Cause::Leave | Cause::Heard(_) | Cause::Timer | Cause::Priority(_) => {
                 sight.must_send(&[], "no part in it")?;
                 match sight.role {
@@ -152,7 +213,33 @@ impl Watch {
     }
 
     fn resumed(&self, sight: &Sight) -> Result<Seen, String> {
+        let until = match self.stance {
+            Stance::Normal | Stance::Takeover { .. } => Instant::ZERO,
+            Stance::Yield { told } | Stance::Aside { told } => told + down(self.priority, self.interval),
+        };
         match (self.seen, sight.role) {
+            (Seen::Master { sent, .. } | Seen::Yielding { sent, .. }, Role::Master)
+                if sight.now < sent + 3 * self.interval && sight.now < until =>
+            {
+                sight.must_send(&[0], "it goes on yielding")?;
+                Ok(Seen::Yielding { due: sight.now + self.interval, sent: sight.now, until })
+            }
+            (Seen::Yielding { sent, .. }, Role::Master)
+                if sight.now < sent + 3 * self.interval && !self.aside() =>
+            {
+                sight.must_send(&[self.priority], "a Master resumes")?;
+                Ok(self.new_master(sight.now))
+            }
+            (Seen::Lingering { .. } | Seen::Backup { .. } | Seen::Aside, Role::Backup) if self.aside() => {
+                sight.must_send(&[], "it resumes aside")?;
+                Ok(Seen::Aside)
+            }
+            (Seen::Lingering { heard, interval, .. }, Role::Backup) => {
+                sight.must_send(&[], "a Backup resumes")?;
+                let room = sight.now + interval + skew(self.priority, interval);
+                let earliest = room.max(heard + down(self.priority, interval));
+                Ok(Seen::Backup { earliest, interval, preempt_at: None })
+            }
             (Seen::Master { sent, .. }, Role::Master) if sight.now < sent + 3 * self.interval => {
                 sight.must_send(&[self.priority], "a Master resumes")?;
                 Ok(self.new_master(sight.now))
@@ -186,6 +273,27 @@ impl Watch {
                 // It may lie in the past now: then it is lawful, and due, from this moment.
                 earliest = (base + skew(priority, interval)).max(now);
                 self.priority = priority;
+            }
+            Cause::Told(told) => {
+                let base = earliest - skew(self.priority, interval);
+                self.obey(told);
+                earliest = (base + skew(self.priority, interval)).max(now);
+                match told.stance {
+                    Stance::Normal => {}
+                    Stance::Yield { .. } => {
+                        earliest = earliest.max(now + interval + skew(self.priority, interval));
+                        preempt_at = None;
+                    }
+                    Stance::Takeover { .. } if *sight.role == Role::Master => {
+                        sight.must_send(&[self.priority], "told to take over")?;
+                        return Ok(self.new_master(now));
+                    }
+                    Stance::Takeover { .. } => return Err("late: told to take over".into()),
+                    Stance::Aside { .. } => {
+                        sight.must_send(&[], "told to stand aside")?;
+                        return self.cold(sight);
+                    }
+                }
             }
             Cause::Heard(heard) if heard.priority == 0 => {
                 earliest = earliest.min(now + skew(self.priority, interval));
@@ -248,12 +356,147 @@ impl Watch {
                 self.priority = priority;
                 self.stays_master(sight, stay, &[])
             }
+            Cause::Told(told) => {
+                self.obey(told);
+                match told.stance {
+                    Stance::Normal | Stance::Takeover { .. } => self.stays_master(sight, stay, &[]),
+                    Stance::Yield { .. } | Stance::Aside { .. } => self.begins_to_yield(sight),
+                }
+            }
             Cause::Timer if now < due => self.stays_master(sight, stay, &[]),
             Cause::Timer => {
                 let next = due + self.interval;
                 let due = if next > now { next } else { now + self.interval };
                 self.stays_master(sight, Seen::Master { due, sent: now, answered }, &[self.priority])
             }
+        }
+    }
+
+    fn obey(&mut self, told: Told) {
+        let Told { stance, priority, preempt, preempt_delay } = told;
+        (self.stance, self.priority) = (stance, priority);
+        (self.preempt, self.preempt_delay) = (preempt, preempt_delay);
+    }
+
+    fn begins_to_yield(&self, sight: &Sight) -> Result<Seen, String> {
+        let until = sight.now + down(self.priority, self.interval);
+        let seen = Seen::Yielding { due: sight.now + self.interval, sent: sight.now, until };
+        self.stays_master(sight, seen, &[0])
+    }
+
+    fn yielding(
+        &mut self,
+        sight: &Sight,
+        cause: Cause,
+        due: Instant,
+        sent: Instant,
+        until: Instant,
+    ) -> Result<Seen, String> {
+        let now = sight.now;
+        let stay = Seen::Yielding { due, sent, until };
+        match cause {
+            Cause::Down => self.goes(sight, &[]),
+            Cause::Leave => self.goes(sight, &[0]),
+            Cause::Up | Cause::Resumed => self.stays_master(sight, stay, &[]),
+            Cause::Priority(priority) => {
+                self.priority = priority;
+                self.stays_master(sight, stay, &[])
+            }
+            Cause::Heard(heard) if heard.priority == 0 => self.stays_master(sight, stay, &[]),
+            Cause::Heard(heard) => {
+                let seen = Seen::Lingering { until: now + LINGER, heard: now, interval: heard.interval };
+                self.stays_master(sight, seen, &[])
+            }
+            Cause::Timer if now >= until && self.aside() => self.cold(sight),
+            Cause::Timer if now >= until => self.stays_master(sight, self.new_master(now), &[self.priority]),
+            Cause::Timer if now < due => self.stays_master(sight, stay, &[]),
+            Cause::Timer => {
+                let seen = Seen::Yielding { due: now + self.interval, sent: now, until };
+                self.stays_master(sight, seen, &[0])
+            }
+            Cause::Told(told) => {
+                self.obey(told);
+                match told.stance {
+                    Stance::Normal | Stance::Takeover { .. } => {
+                        self.stays_master(sight, self.new_master(now), &[self.priority])
+                    }
+                    Stance::Yield { .. } | Stance::Aside { .. } => self.begins_to_yield(sight),
+                }
+            }
+        }
+    }
+
+    fn lingering(
+        &mut self,
+        sight: &Sight,
+        cause: Cause,
+        until: Instant,
+        heard: Instant,
+        interval: Duration,
+    ) -> Result<Seen, String> {
+        let now = sight.now;
+        let stay = Seen::Lingering { until, heard, interval };
+        match cause {
+            Cause::Down | Cause::Leave => self.goes(sight, &[]),
+            Cause::Up | Cause::Resumed => self.stays_master(sight, stay, &[]),
+            Cause::Priority(priority) => {
+                self.priority = priority;
+                self.stays_master(sight, stay, &[])
+            }
+            Cause::Told(told) => {
+                self.obey(told);
+                match told.stance {
+                    Stance::Takeover { .. } => {
+                        self.stays_master(sight, self.new_master(now), &[self.priority])
+                    }
+                    Stance::Normal | Stance::Yield { .. } | Stance::Aside { .. } => {
+                        self.stays_master(sight, stay, &[])
+                    }
+                }
+            }
+            Cause::Heard(new) if new.priority == 0 => {
+                self.steps_back(sight, now + skew(self.priority, interval), interval)
+            }
+            Cause::Heard(new) => {
+                let seen = Seen::Lingering { until, heard: now, interval: new.interval };
+                self.stays_master(sight, seen, &[])
+            }
+            Cause::Timer if now < until => self.stays_master(sight, stay, &[]),
+            Cause::Timer => {
+                let earliest = heard + down(self.priority, interval);
+                if now >= earliest && !self.aside() {
+                    return self.stays_master(sight, self.new_master(now), &[self.priority]);
+                }
+                self.steps_back(sight, earliest, interval)
+            }
+        }
+    }
+
+    fn steps_back(&self, sight: &Sight, earliest: Instant, interval: Duration) -> Result<Seen, String> {
+        sight.must_send(&[], "it has handed over")?;
+        match sight.role {
+            Role::Backup if self.aside() => Ok(Seen::Aside),
+            Role::Backup => Ok(Seen::Backup { earliest, interval, preempt_at: None }),
+            Role::Master | Role::Fault(_) => Err(format!("two Masters: {:?} after its time", sight.role)),
+        }
+    }
+
+    fn stood_aside(&mut self, sight: &Sight, cause: Cause) -> Result<Seen, String> {
+        match cause {
+            Cause::Down | Cause::Leave => return self.goes(sight, &[]),
+            Cause::Priority(priority) => self.priority = priority,
+            Cause::Told(told) => self.obey(told),
+            Cause::Up | Cause::Resumed | Cause::Heard(_) | Cause::Timer => {}
+        }
+        // Aside as before, or a whole wait as at a start.
+        self.cold(sight)
+    }
+
+    fn goes(&self, sight: &Sight, adverts: &[u8]) -> Result<Seen, String> {
+        sight.must_send(adverts, "it goes")?;
+        match sight.role {
+            Role::Fault(_) => Ok(Seen::Off),
+            Role::Backup | Role::Master => Err(format!("{:?} after it went", sight.role)),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Tally {
     pub resumed_masters: u64,
     pub overlaps: u64,
     pub calms: u64,
+    pub commands: u64,
+    pub handovers: u64,
 }
 
 impl Tally {
@@ -48,6 +50,8 @@ impl Tally {
         self.resumed_masters += other.resumed_masters;
         self.overlaps += other.overlaps;
         self.calms += other.calms;
+        self.commands += other.commands;
+        self.handovers += other.handovers;
     }
 }
 
@@ -75,6 +79,9 @@ struct Message {
 type Flight = (Instant, u64, usize);
 
 struct Node<R> {
+    /// As configured.
+    base: Settings,
+    /// With what it was told.
     settings: Settings,
     router: Option<Router<R>>,
     /// What the crashed one left behind.
@@ -123,6 +130,10 @@ pub struct World<R> {
     next_fault: Option<Instant>,
     /// When one Master must hold without change, in a calm.
     settled: Option<Instant>,
+    /// When an operator commands something in a calm.
+    planned: Option<Instant>,
+    /// Somebody must answer for the addresses at every moment.
+    covered: bool,
     tally: Tally,
     /// The last steps in words, when a run is to be explained.
     story: Option<VecDeque<String>>,
@@ -172,6 +183,8 @@ impl<R: Rules> World<R> {
             phase_end: Instant::ZERO,
             next_fault: None,
             settled: None,
+            planned: None,
+            covered: false,
             tally: Tally::default(),
             story: None,
         }
@@ -218,6 +231,7 @@ impl<R: Rules> World<R> {
             Next::Phase if self.settled.is_some() => self.storm(),
             Next::Phase => self.calm()?,
             Next::Fault => self.fault()?,
+            Next::Command => self.command()?,
             Next::Arrival => self.arrive()?,
             Next::Node(at) => self.wake(at)?,
         }
@@ -239,6 +253,7 @@ impl<R: Rules> World<R> {
             }
         };
         consider(self.next_fault, Next::Fault);
+        consider(self.planned, Next::Command);
         for (at, node) in self.nodes.iter().enumerate() {
             let timer = node.router.as_ref().and_then(Router::deadline).map(|d| d + node.jitter);
             let timer = if node.stalled.is_some() { node.stalled } else { timer };
@@ -313,9 +328,12 @@ impl<R: Rules> World<R> {
             ));
         }
         let was_master = self.nodes[at].watch.is_master();
+        let lingered = matches!(self.nodes[at].watch.seen, Seen::Lingering { .. });
         let seen = self.nodes[at].watch.observe(self.now, cause, &role, &sent);
         let is_master = self.nodes[at].watch.is_master();
         self.tally.takeovers += u64::from(is_master && !was_master);
+        let lingers = matches!(self.nodes[at].watch.seen, Seen::Lingering { .. });
+        self.tally.handovers += u64::from(lingers && !lingered);
         if is_master != was_master && self.settled.is_some_and(|settled| self.now >= settled) {
             return Err(format!("unrest: router {at} became {role:?} in a calm by {cause:?}"));
         }
@@ -371,18 +389,25 @@ impl<R: Rules> World<R> {
     /// Everything that holds at every step, whatever happened in it.
     fn check(&mut self) -> Result<(), String> {
         let mut masters = 0;
+        let mut holders = 0;
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
             if node.runs() {
                 node.watch.overslept(self.now, self.jitter).map_err(|what| format!("router {at}: {what}"))?;
                 masters += usize::from(node.watch.is_master());
+                holders += usize::from(node.watch.holds());
             }
             for other in 0..at {
                 self.check_pair(at, other)?;
             }
         }
-        if self.settled.is_some_and(|settled| self.now >= settled) && masters != 1 {
+        let settled = self.settled.is_some_and(|settled| self.now >= settled);
+        if settled && masters != 1 {
             return Err(format!("{masters} Masters in a calm"));
+        }
+        self.covered |= settled;
+        if self.covered && holders == 0 {
+            return Err("nobody answers while a calm cluster hands over".into());
         }
         Ok(())
     }
@@ -423,6 +448,7 @@ impl<R: Rules> World<R> {
 enum Next {
     Phase,
     Fault,
+    Command,
     Arrival,
     Node(usize),
 }
@@ -474,8 +500,10 @@ fn node<R>(
         stance: Stance::Normal,
     };
     let interval = interval.get();
-    let watch = Watch { address, priority, interval, preempt, preempt_delay: delay, seen: Seen::Off };
+    let (stance, seen) = (Stance::Normal, Seen::Off);
+    let watch = Watch { address, priority, interval, preempt, preempt_delay: delay, stance, seen };
     Node {
+        base: settings.clone(),
         settings,
         router: None,
         snapshot: Snapshot::default(),
