@@ -91,3 +91,74 @@ fn along(
     document.settle();
     Ok(document)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::edit::Edit;
+    use super::*;
+
+    /// `system.name` of version 3 is `system.hostname` of version 4; version 5 has dropped `obsolete`.
+    const TABLE: &[(u32, Step)] = &[
+        (3, |document| document.move_key(&["system", "name"], "hostname")),
+        (4, |document| {
+            document.remove_key(&["system", "obsolete"]);
+            Ok(())
+        }),
+    ];
+
+    fn words(error: &MigrateError) -> String {
+        error.to_string()
+    }
+
+    #[test]
+    fn today_is_read_as_it_is() {
+        let text = "[system]\nhostname = \"lb1\"\n";
+        let read = migrate(text, SCHEMA_VERSION, "f").expect("today's version");
+        assert_eq!(read.print(), text);
+    }
+
+    #[test]
+    fn two_versions_back_are_brought_over_step_by_step_with_their_comments() {
+        let text =
+            "# cellar\n[system]\n# in DNS\nname = \"lb1\"\nobsolete = true\n#~ [vrrp.a]\n#~ vrid = 3\n";
+        let read = along(TABLE, 5, text, 3, "f").expect("two back");
+        assert_eq!(
+            read.print(),
+            "# cellar\n[system]\n# in DNS\nhostname = \"lb1\"\n\n#~ [vrrp.a]\n#~ vrid = 3\n"
+        );
+        let read =
+            along(TABLE, 5, "[system]\nhostname = \"lb1\"\nobsolete = true\n", 4, "f").expect("one back");
+        assert_eq!(read.print(), "[system]\nhostname = \"lb1\"\n");
+        let mut document = read;
+        document.apply(&Edit::Delete(vec!["system".to_owned()])).expect("an ordinary document");
+    }
+
+    #[test]
+    fn a_step_says_what_it_cannot_bring_over() {
+        let both = "[system]\nname = \"a\"\nhostname = \"b\"\n";
+        let error = along(TABLE, 5, both, 3, "f").expect_err("two names");
+        assert_eq!(words(&error), "schema version 3 to 4: system has both name and hostname: remove one");
+    }
+
+    #[test]
+    fn newer_and_too_old_versions_are_refused_with_the_way_out() {
+        let newer = migrate("", SCHEMA_VERSION + 1, "f").expect_err("from the future");
+        assert!(words(&newer).contains("start the newer release"), "{newer}");
+        let older = along(TABLE, 5, "", 2, "f").expect_err("three back");
+        assert!(words(&older).contains("reads 3 and later"), "{older}");
+        assert!(matches!(migrate("", 0, "f"), Err(MigrateError::Older { found: 0, oldest: 1 })));
+    }
+
+    #[test]
+    fn a_gap_in_the_table_and_a_text_that_is_no_toml_are_refused() {
+        assert!(matches!(along(&TABLE[1..], 5, "", 3, "f"), Err(MigrateError::Step { from: 3, .. })));
+        assert!(matches!(along(TABLE, 5, "[", 3, "f"), Err(MigrateError::Text(_))));
+    }
+
+    #[test]
+    fn every_readable_version_has_its_step() {
+        let oldest = SCHEMA_VERSION.saturating_sub(BACK).max(1);
+        let steps: Vec<u32> = STEPS.iter().map(|(from, _)| *from).collect();
+        assert_eq!(steps, (oldest..SCHEMA_VERSION).collect::<Vec<_>>());
+    }
+}

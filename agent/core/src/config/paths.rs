@@ -59,10 +59,11 @@ pub enum ChoiceKind {
 /// The first word that means nothing.
 pub fn follow<S: AsRef<str>>(words: &[S], purpose: Purpose) -> Result<Follow, Misedit> {
     let walk = Walk::of(words, purpose)?;
-    let choices = match &walk.at {
+    let mut choices = match &walk.at {
         At::Place(place) | At::Value(place) | At::After(place) => choices(*place, purpose),
         At::End => Vec::new(),
     };
+    choices.retain(|choice| choice.kind != ChoiceKind::Key || Some(choice.word.as_str()) != walk.lead);
     Ok(Follow { complete: walk.missing().is_none(), path: walk.path, choices })
 }
 
@@ -107,6 +108,8 @@ pub(super) struct Walk {
     pub(super) placed: Vec<(Vec<String>, usize)>,
     purpose: Purpose,
     at: At,
+    /// The key that an element of a list has been named by: nothing to be set in it.
+    lead: Option<&'static str>,
 }
 
 impl Walk {
@@ -117,6 +120,7 @@ impl Walk {
             placed: Vec::new(),
             purpose,
             at: At::Place(Place::root()),
+            lead: None,
         };
         for (index, word) in words.iter().enumerate() {
             walk.step(index, word.as_ref())?;
@@ -148,7 +152,8 @@ impl Walk {
 
     /// A fixed key of a table.
     fn key(&mut self, index: usize, word: &str, table: Place) -> Result<(), Misedit> {
-        let fields = table.fields();
+        let mut fields = table.fields();
+        fields.retain(|(name, _)| Some(*name) != self.lead);
         let exact = fields.iter().find(|(name, _)| *name == word);
         let mut begun = fields.iter().filter(|(name, _)| !word.is_empty() && name.starts_with(word));
         let (name, place) = match (exact, begun.next(), begun.next()) {
@@ -186,14 +191,19 @@ impl Walk {
         self.targets.push(Target { path: self.path.clone(), value: None });
     }
 
-    /// An element of a list.
+    /// An element of a list, or `[]` for none.
     fn element(&mut self, word: &str, list: Place) {
+        if word == "[]" && self.purpose == Purpose::Set {
+            self.targets.push(Target { path: self.path.clone(), value: Some(word.to_owned()) });
+            self.at = At::End;
+            return;
+        }
         let element = list.element();
         let canonical = element.and_then(|element| element_place(element)?.canonical(word));
         self.path.push(canonical.unwrap_or_else(|| word.to_owned()));
         self.object();
-        let table = element.and_then(Place::table).filter(|_| self.purpose == Purpose::Set);
-        self.at = table.map_or(At::End, At::Place);
+        self.lead = element.and_then(Place::lead);
+        self.at = element.and_then(Place::table).map_or(At::End, At::Place);
     }
 
     /// The value of the key that the path ends with.

@@ -112,7 +112,10 @@ impl Place {
     /// The place under a key of a table, a name of a map, or an element of a list.
     pub(super) fn child(self, key: &str) -> Option<Self> {
         match self.kind() {
-            Kind::Table => self.fields().into_iter().find(|(name, _)| *name == key).map(|(_, place)| place),
+            Kind::Table => {
+                let mut nodes = core::iter::once(self.node).chain(alternatives(self.node));
+                nodes.find_map(|node| node.get("properties")?.get(key)).map(Self::of)
+            }
             Kind::Map => self.object(),
             Kind::List => self.element(),
             // An element that can be a table.

@@ -59,3 +59,33 @@ pub fn quote(word: &str) -> String {
 pub fn join<S: AsRef<str>>(words: &[S]) -> String {
     words.iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(line: &str) -> Vec<String> {
+        split(line).into_iter().map(|word| word.text).collect()
+    }
+
+    #[test]
+    fn words_are_split_at_blanks_outside_quotes() {
+        assert_eq!(texts("  set  a\t\"b c\" d\"e f\"g \"\" "), ["set", "a", "b c", "de fg", ""]);
+        assert_eq!(texts(r#""a \"b\" \\ c\nd" "open"#), ["a \"b\" \\ c\nd", "open"]);
+        assert_eq!(texts("   "), [""; 0]);
+    }
+
+    #[test]
+    fn the_place_of_a_word_includes_its_quotes() {
+        let spans: Vec<_> = split("a  \"b c\" d").into_iter().map(|word| word.span).collect();
+        assert_eq!(spans, [0..1, 3..8, 9..10]);
+    }
+
+    #[test]
+    fn a_quoted_word_is_read_back_as_it_was() {
+        for word in ["", "a", "a b", "a\"b", "a\\b", "a\nb", "#", "|", "?", "\u{e4} \u{a0}", "\\", "\""] {
+            assert_eq!(texts(&quote(word)), [word], "{}", quote(word));
+        }
+        assert_eq!(join(&["set", "a b"]), "set \"a b\"");
+    }
+}

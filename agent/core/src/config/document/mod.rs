@@ -141,6 +141,41 @@ impl Document {
         normalise(&mut self.root, Some(Place::root()));
     }
 
+    /// For a migration: gives a key another name, with its comment and whatever it holds.
+    ///
+    /// # Errors
+    /// When both are there.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the first migration"))]
+    pub(super) fn move_key(&mut self, path: &[&str], name: &str) -> Result<(), String> {
+        let Some((last, parent)) = path.split_last() else { return Ok(()) };
+        let Some(table) = self.table_mut(parent) else { return Ok(()) };
+        if table.contains_key(*last) && table.contains_key(name) {
+            return Err(format!("{} has both {last} and {name}: remove one", parent.join(" ")));
+        }
+        if let Some((index, _, entry)) = table.shift_remove_full(*last) {
+            table.shift_insert(index, name.to_owned(), entry);
+        }
+        Ok(())
+    }
+
+    /// For a migration: drops a key.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the first migration"))]
+    pub(super) fn remove_key(&mut self, path: &[&str]) {
+        if let Some((last, parent)) = path.split_last()
+            && let Some(table) = self.table_mut(parent)
+        {
+            table.shift_remove(*last);
+        }
+    }
+
+    /// A table by its keys, whatever the model says.
+    fn table_mut(&mut self, path: &[&str]) -> Option<&mut Table> {
+        path.iter().try_fold(&mut self.root, |table, key| match &mut table.get_mut(*key)?.node {
+            Node::Table(table) => Some(table),
+            Node::List(_) | Node::Text(_) | Node::Integer(_) | Node::Boolean(_) | Node::Other(_) => None,
+        })
+    }
+
     /// Whether nothing is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
