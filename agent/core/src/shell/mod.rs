@@ -5,3 +5,11 @@
 pub mod command;
 pub mod report;
 pub mod table;
+pub mod words;
+pub mod history;
+pub mod keys;
+pub mod view;
+pub mod editor;
+pub mod screen;
+#[cfg(test)]
+mod editor_tests;
