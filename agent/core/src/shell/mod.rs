@@ -10,6 +10,20 @@ pub mod history;
 pub mod keys;
 pub mod view;
 pub mod editor;
+pub mod args;
+pub mod grammar;
+pub mod filter;
+pub mod tree;
+pub mod edit_tree;
+mod follow;
+pub mod paths;
+pub mod line;
+pub mod reference;
+pub mod danger;
+pub mod prompt;
+pub mod pager;
 pub mod screen;
 #[cfg(test)]
 mod editor_tests;
+#[cfg(test)]
+mod line_tests;
