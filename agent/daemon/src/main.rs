@@ -106,11 +106,15 @@ struct AgentArguments {
 struct ShellArguments {
     #[command(flatten)]
     at: RunDirArgument,
+    /// Run this command, or several parted by ";", and end; may be given several times. The exit code is 1 when one
+    /// was refused, 2 when one is no command.
+    #[arg(short, long, value_name = "COMMAND")]
+    command: Vec<String>,
     /// Where users and the audit log are kept.
     #[arg(long, default_value = STATE_DIR)]
     state_dir: PathBuf,
     /// Open this terminal of /dev and lead a session on it. Used by init.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, conflicts_with = "command")]
     console: Option<String>,
 }
 
@@ -134,7 +138,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => run_agent(arguments),
         Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),
         Command::Show(Show::Status { at, json }) => show_status(&at.run_dir, json),
-        Command::Shell(arguments) => report(run_shell(arguments)),
+        Command::Shell(arguments) => run_shell(arguments),
         Command::Check { file } => check::command(&file),
         Command::Ipvsadm { arguments } => {
             report(kernel::ipvsadm::run(&arguments).map(|text| print!("{text}")))
@@ -194,11 +198,28 @@ fn run_agent(arguments: AgentArguments) -> ExitCode {
     if run::run(options).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_shell(arguments: ShellArguments) -> std::io::Result<()> {
+fn run_shell(arguments: ShellArguments) -> ExitCode {
     let on_box = arguments.console.is_some();
     let terminal = match &arguments.console {
-        Some(name) => shell::tty::Tty::console(name)?,
-        None => shell::tty::Tty::standard()?,
+        Some(name) => shell::tty::Tty::console(name),
+        None => shell::tty::Tty::standard(!arguments.command.is_empty()),
     };
-    shell::Shell::new(terminal, shell::AgentAt(arguments.at.run_dir), on_box).run()
+    let terminal = match terminal {
+        Ok(terminal) => terminal,
+        Err(error) => return report(Err(error)),
+    };
+    let script = match terminal.interactive() {
+        true => None,
+        false if arguments.command.is_empty() => Some(shell::Words::Input),
+        false => Some(shell::Words::Given(arguments.command)),
+    };
+    let origin =
+        arguments.console.unwrap_or_else(|| if script.is_some() { "script" } else { "shell" }.to_owned());
+    let run_dir = arguments.at.run_dir;
+    let place = people::Place { state_dir: arguments.state_dir, run_dir: run_dir.clone(), origin };
+    let mut shell = shell::Shell::new(terminal, shell::AgentAt(run_dir), place, on_box);
+    match script {
+        None => report(shell.run()),
+        Some(words) => shell::run_script(&mut shell, &words).unwrap_or_else(|error| report(Err(error))),
+    }
 }

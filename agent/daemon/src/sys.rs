@@ -107,6 +107,20 @@ pub fn clock_synchronised() -> Option<bool> {
     (result >= 0).then_some(state.status & libc::STA_UNSYNC == 0)
 }
 
+/// Columns and lines of a terminal as it was told (`TIOCGWINSZ`, ioctl_tty(2)); both 0 on a serial line that nobody
+/// told.
+///
+/// # Errors
+/// `ENOTTY` when this is no terminal.
+pub fn window_size(terminal: &File) -> io::Result<(u16, u16)> {
+    nix::ioctl_read_bad!(get_size, libc::TIOCGWINSZ, libc::winsize);
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one `struct winsize` through the pointer during the call; `size` is one and
+    // outlives it.
+    unsafe { get_size(terminal.as_raw_fd(), &raw mut size) }?;
+    Ok((size.ws_col, size.ws_row))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

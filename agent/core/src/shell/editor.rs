@@ -146,6 +146,14 @@ impl Editor {
         self.view.replace(prompt, &line, cursor, out)
     }
 
+    /// Empties the row, so that something else can be printed; `draw` brings it back.
+    ///
+    /// # Errors
+    /// When the terminal cannot be written.
+    pub fn erase<W: Write>(&mut self, out: &mut W) -> Result<(), W::Error> {
+        self.view.erase(out)
+    }
+
     /// To be called about once a second: when noise has ended, the count of bytes that were dropped.
     pub fn calm(&mut self) -> Option<u32> {
         let noisy = core::mem::take(&mut self.noise) > NOISE_MAX;

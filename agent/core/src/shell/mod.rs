@@ -15,7 +15,6 @@ pub mod grammar;
 pub mod filter;
 pub mod tree;
 pub mod edit_tree;
-mod follow;
 pub mod paths;
 pub mod line;
 pub mod reference;

@@ -1,10 +1,10 @@
 //! Help and completion within a path of the configuration: the schema says what can follow, live names fill it in.
 
 use super::args::{Names, Shape};
-use super::follow::{Choice, ChoiceKind, Purpose, follow};
 use super::grammar::{ENTER, Hint, Mistake};
 use super::words::Word;
 use crate::config::edit::Misedit;
+use crate::config::paths::{Choice, ChoiceKind, Purpose, follow};
 
 /// What can be typed behind the words `typed` of a path of this shape, beginning with `begun`.
 ///

@@ -56,7 +56,7 @@ pub static OPERATIONAL: &[N] = &[
             },
         )]),
     ]),
-    word("real-server", "override what health and configuration say of a real server").then(&[
+    word("real-server", "override what is said of a real server").then(&[
         word("drain", "no new connections; out when the old ones are gone").then(&[
             arg("VS/RS", Kind::RealServer, "service and real server")
                 .run(|a| server(a, "VS/RS", drain))
@@ -78,7 +78,7 @@ pub static OPERATIONAL: &[N] = &[
                 .run(|a| server(a, "RS", |_| ServerOverride::Halt))]),
         ]),
     ]),
-    word("virtual-server", "override what the configuration says of a service").then(&[
+    word("virtual-server", "override what is said of a service").then(&[
         word("disable", "out of the kernel: nothing answers")
             .then(&[arg("VS", Kind::Service, "service").run(|a| service(a, ServiceOverride::Disable))]),
         word("enable", "back to what the configuration says")
@@ -120,7 +120,7 @@ pub static OPERATIONAL: &[N] = &[
     word("confirm", "keep what commit confirmed made").run(|_| Some(Command::Candidate(Candidate::Confirm))),
     word("save", "keep a configuration apart").then(&[word(
         "rescue",
-        "keep the running configuration as the one to fall back to",
+        "keep the running configuration to fall back to",
     )
     .run(|_| Some(Command::Candidate(Candidate::SaveRescue)))]),
     word("user", "users of this box").then(&[
@@ -144,7 +144,7 @@ pub static OPERATIONAL: &[N] = &[
         )
         .run(|a| Some(Command::User(User::Password(a.name("NAME")?))))]),
     ]),
-    word("backup", "configuration and users as a file, for a replacement box")
+    word("backup", "configuration and users as a file")
         .run(|a| Some(Command::Backup { to: a.text("FILE") }))
         .then(&[arg("FILE", Kind::Text, "path; on the data partition without one")
             .run(|a| Some(Command::Backup { to: a.text("FILE") }))]),

@@ -92,6 +92,19 @@ impl View {
         self.go(at, out)
     }
 
+    /// Empties the row: something else is to be printed there.
+    ///
+    /// # Errors
+    /// When the terminal cannot be written.
+    pub fn erase<W: Write>(&mut self, out: &mut W) -> Result<(), W::Error> {
+        let used = self.prompt().len() + self.shown.len();
+        self.shown.clear();
+        self.at = 0;
+        out.write_all(b"\r")?;
+        repeat(b' ', used, out)?;
+        out.write_all(b"\r")
+    }
+
     /// Makes the row show the line with the cursor before its byte `cursor`.
     ///
     /// # Errors

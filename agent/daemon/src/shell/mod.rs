@@ -1,36 +1,41 @@
-//! The shell of a console: reads a line, asks the agent, prints the answer.
+//! The shell of a console: who is there, in which mode, and what becomes of each line.
 //!
-//! It is a client of the control socket and nothing more, so it lives on when the agent does not. There is no
-//! login yet, and its banner says so.
+//! The engine (`bascule_core::shell`) says what a line means; here it is carried out. What the agent knows and does is
+//! asked over the control socket, so this process lives on when the agent does not. Blocking, one thread: a terminal has
+//! one user, and nothing happens between two keys but a look at the prompt.
 
-pub mod commands;
 pub mod console;
-pub mod editor;
+mod candidate;
+mod desk;
+mod execute;
+mod names;
+mod notices;
+mod output;
+mod script;
 pub mod tty;
-
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use bascule_core::control::{Reply, Request};
-use bascule_core::shell::table::{WIDTH, wrap};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use bascule_core::control::{Reply, Request, SessionId};
+use bascule_core::shell::editor::{Input, Mode as Typing};
+use bascule_core::shell::grammar::Mistake;
+use bascule_core::shell::line::{self, Completion, Context, Mode};
+use bascule_core::shell::prompt;
 
-use self::commands::{Action, Mistake, Parsed};
-use self::editor::{Editor, Input};
+use self::console::Console;
+use self::desk::Desk;
+pub use self::desk::Gone;
+use self::names::Live;
+use self::notices::Notices;
+pub use self::script::{Words, run as run_script};
 use self::tty::Terminal;
 use crate::control::{self, ControlError};
-use crate::look;
+use crate::people::{self, Identity, Place, Presence};
 
-/// How often an idle prompt is compared with the truth.
-const REFRESH: Duration = Duration::from_secs(1);
-/// Lines of `show log`.
-const LOG_LINES: u32 = 200;
+/// A console at which nobody types for this long is logged out; its candidate is kept.
+const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// Whom the shell asks.
 pub trait Agent {
@@ -51,234 +56,239 @@ impl Agent for AgentAt {
     }
 }
 
-/// What a prompt that waits follows.
+/// Lets somebody in, or nobody.
+pub type Door = fn(&mut dyn Console, &Place) -> io::Result<Option<Identity>>;
+
+/// A candidate that is worked on.
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    /// Where `edit` went to.
+    level: Vec<String>,
+}
+
+/// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Follow {
-    Role,
-    Nothing,
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Refused, or failed; it was said why.
+    Refused,
+    /// The line is no command.
+    Wrong,
+    /// The user leaves.
+    Leave,
 }
 
 /// A shell on a terminal.
 #[derive(Debug)]
 pub struct Shell<T, A> {
-    terminal: T,
+    desk: Desk<T>,
     agent: A,
-    /// Whether this is a console of a box, where init is PID 1.
+    place: Place,
+    /// Whether this is a console of a box, where init is PID 1 and whoever comes has to log in.
     on_box: bool,
-    editor: Editor,
-    prompt: String,
-    /// Read and not yet used.
-    pending: std::collections::VecDeque<u8>,
+    door: Door,
+    who: Identity,
+    session: Option<Session>,
 }
 
 impl<T: Terminal, A: Agent> Shell<T, A> {
     /// A shell that has not said anything yet.
     #[must_use]
-    pub fn new(terminal: T, agent: A, on_box: bool) -> Self {
-        let pending = std::collections::VecDeque::new();
-        Self { terminal, agent, on_box, editor: Editor::default(), prompt: String::new(), pending }
+    pub fn new(terminal: T, agent: A, place: Place, on_box: bool) -> Self {
+        let who = Identity::root();
+        Self { desk: Desk::new(terminal), agent, place, on_box, door: people::login, who, session: None }
     }
 
-    /// Runs until the terminal ends.
+    /// Runs until the terminal ends; on a box one user after another.
     ///
     /// # Errors
     /// When the terminal fails.
     pub fn run(&mut self) -> io::Result<()> {
-        self.say(&format!(
-            "\r\nBascule {}, development console: no login on this line.",
-            env!("CARGO_PKG_VERSION")
-        ))?;
-        self.say("Type help or ? for what can be typed.")?;
-        loop {
-            self.prompt = self.ask_prompt();
-            match self.read_line(Follow::Role)? {
-                Some(line) => self.execute(&line)?,
-                None => return Ok(()),
-            }
+        if self.on_box {
+            self.desk.notices = Notices::open();
         }
-    }
-
-    fn say(&mut self, line: &str) -> io::Result<()> {
-        self.terminal.write_all(line.as_bytes())?;
-        self.terminal.write_all(b"\r\n")
-    }
-
-    fn say_all<S: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = S>) -> io::Result<()> {
-        lines.into_iter().try_for_each(|line| self.say(line.as_ref()))
-    }
-
-    fn ask_prompt(&self) -> String {
-        match self.agent.ask(&Request::Prompt) {
-            Ok(Reply::Lines(lines)) => format!("{}> ", lines.concat()),
-            Ok(_) | Err(_) => "(NO AGENT)> ".to_owned(),
-        }
-    }
-
-    fn show_prompt(&mut self) -> io::Result<()> {
-        self.terminal.write_all(self.prompt.as_bytes())?;
-        self.terminal.write_all(self.editor.line().as_bytes())?;
-        self.terminal.flush()
-    }
-
-    /// The next byte; `None` at the end of the terminal. While nothing is typed the prompt follows the truth.
-    fn next_byte(&mut self, follow: Follow) -> io::Result<Option<u8>> {
         loop {
-            if let Some(byte) = self.pending.pop_front() {
-                return Ok(Some(byte));
-            }
-            if self.terminal.wait(REFRESH)? {
-                let mut bytes = [0; 64];
-                let count = self.terminal.read(&mut bytes)?;
-                if count == 0 {
-                    return Ok(None);
-                }
-                self.pending.extend(&bytes[..count]);
-            } else if follow == Follow::Role {
-                let prompt = self.ask_prompt();
-                if prompt != self.prompt {
-                    self.prompt = prompt;
-                    self.terminal.write_all(b"\r\n")?;
-                    self.show_prompt()?;
-                }
-            }
-        }
-    }
-
-    /// A whole line; `None` at the end. A question's prompt stays as it is.
-    fn read_line(&mut self, follow: Follow) -> io::Result<Option<String>> {
-        self.show_prompt()?;
-        loop {
-            let Some(byte) = self.next_byte(follow)? else { return Ok(None) };
-            let Some(input) = self.editor.feed(byte, &mut self.terminal)? else { continue };
-            match input {
-                Input::Line => {
-                    let line = self.editor.line().to_owned();
-                    self.editor.clear();
-                    return Ok(Some(line));
-                }
-                Input::TooLong => self.say(&format!("A line has at most {} bytes.", editor::LINE_MAX))?,
-                // A console has nowhere to go.
-                Input::End if self.on_box => continue,
-                Input::End => {
-                    self.say("")?;
-                    return Ok(None);
-                }
-                Input::Complete => {
-                    match commands::complete(self.editor.line()) {
-                        Some(rest) => self.editor.insert(&rest, &mut self.terminal)?,
-                        None => self.terminal.write_all(b"\x07")?,
+            let ended = self.visit();
+            let gone = match &ended {
+                Ok(()) => None,
+                Err(error) => Gone::of(error),
+            };
+            self.close(true);
+            match (ended, gone) {
+                (Ok(()), _) if self.on_box => {}
+                (Ok(()), _) | (Err(_), Some(Gone::HangUp)) => return Ok(()),
+                (Err(_), Some(gone @ (Gone::Break | Gone::Idle))) => {
+                    self.desk.say("")?;
+                    if gone == Gone::Idle {
+                        self.desk.say("Logged out: nobody typed for 30 minutes.")?;
                     }
+                }
+                (Err(error), None) => return Err(error),
+            }
+        }
+    }
+
+    /// One user, from login to logout.
+    fn visit(&mut self) -> io::Result<()> {
+        self.desk.forget();
+        self.desk.idle_limit = None;
+        let mut presence = None;
+        if self.on_box {
+            self.desk.say("")?;
+            self.desk.say(&format!("Bascule {}", env!("CARGO_PKG_VERSION")))?;
+            self.who = loop {
+                if let Some(who) = (self.door)(&mut self.desk, &self.place)? {
+                    break who;
+                }
+            };
+            self.desk.forget();
+            self.desk.idle_limit = Some(IDLE);
+            presence = Some(Presence::enter(&self.place, &self.who));
+        } else {
+            self.who = Identity::root();
+            self.desk.say(&format!("Bascule {}", env!("CARGO_PKG_VERSION")))?;
+        }
+        self.desk.say("Type help or ? for what can be typed.")?;
+        while self.turn()? {}
+        drop(presence);
+        Ok(())
+    }
+
+    /// One command; whether there may be another.
+    fn turn(&mut self) -> io::Result<bool> {
+        let Some(line) = self.read_command()? else { return Ok(false) };
+        Ok(self.execute(&line)? != Outcome::Leave)
+    }
+
+    fn mode(&self) -> Mode {
+        if self.session.is_some() { Mode::Configuration } else { Mode::Operational }
+    }
+
+    fn level(&self) -> &[String] {
+        self.session.as_ref().map_or(&[], |session| &session.level)
+    }
+
+    fn id(&self) -> Option<SessionId> {
+        self.session.as_ref().map(|session| session.id)
+    }
+
+    fn prompt(&self) -> String {
+        match self.agent.ask(&Request::Standing(self.id())) {
+            Ok(Reply::Standing(standing)) => prompt::prompt(Some(&standing), self.mode()),
+            Ok(_) | Err(_) => prompt::prompt(None, self.mode()),
+        }
+    }
+
+    /// Does something with the engine's view of where a line is typed.
+    fn with_context<R>(&self, act: impl FnOnce(&Context<'_>) -> R) -> R {
+        let names = Live { agent: &self.agent, session: self.id() };
+        act(&Context { mode: self.mode(), level: self.level(), names: &names })
+    }
+
+    /// A line; `None` when the user leaves. While nothing is typed the prompt follows the truth.
+    fn read_command(&mut self) -> io::Result<Option<String>> {
+        self.desk.editor.begin(Typing::Command);
+        let mut shown = self.show_prompt()?;
+        loop {
+            match self.desk.next_input()? {
+                None => {
+                    let prompt = self.prompt();
+                    if self.desk.print_notices()? {
+                        self.desk.show(&prompt)?;
+                    } else if prompt != shown {
+                        self.desk.change_prompt(&prompt)?;
+                    }
+                    shown = prompt;
                     continue;
                 }
-                Input::Help => {
-                    self.say("?")?;
-                    self.help()?;
+                Some(Input::Line) => return Ok(Some(self.desk.editor.line().to_owned())),
+                Some(Input::Complete) => {
+                    if self.complete()? {
+                        continue;
+                    }
                 }
-                Input::Redraw => self.say("")?,
-                Input::Interrupt => {}
+                Some(Input::End | Input::Leave) if self.session.is_some() => {
+                    self.desk.say("")?;
+                    return Ok(Some("exit".to_owned()));
+                }
+                Some(Input::Leave) => continue,
+                Some(Input::End) => {
+                    self.desk.say("")?;
+                    return Ok(None);
+                }
+                Some(Input::Help) => {
+                    self.desk.say("?")?;
+                    self.help(&shown)?;
+                }
+                Some(Input::TooLong) => self.desk.too_long()?,
+                Some(Input::Noise) => {
+                    self.desk
+                        .say("Not executed: unreadable bytes came in between. Arrow up brings it back.")?;
+                }
+                Some(Input::Redraw) => self.desk.say("")?,
+                Some(Input::Interrupt) => {}
             }
-            self.show_prompt()?;
+            shown = self.show_prompt()?;
         }
     }
 
-    fn help(&mut self) -> io::Result<()> {
-        let lines = commands::help(self.editor.line());
-        if lines.is_empty() {
-            return self.say("  Nothing can be typed here.");
+    fn show_prompt(&mut self) -> io::Result<String> {
+        if let Some(level) = prompt::level(self.level()) {
+            self.desk.say(&level)?;
         }
-        self.say_all(lines.into_iter().map(|(words, help)| format!("  {words:<20} {help}")))
+        let prompt = self.prompt();
+        self.desk.show(&prompt)?;
+        Ok(prompt)
     }
 
-    fn execute(&mut self, line: &str) -> io::Result<()> {
-        match commands::parse(line) {
-            Parsed::Empty => Ok(()),
-            Parsed::Wrong(mistake) => self.explain(&mistake),
-            Parsed::Run(action, rest) => self.act(action, &rest),
-        }
-    }
-
-    /// A caret under the bad word, and what is possible there.
-    fn explain(&mut self, mistake: &Mistake) -> io::Result<()> {
-        let column = self.prompt.len() + mistake.column;
-        // Beyond the terminal's width the line has wrapped.
-        self.say(&format!("{:>width$}", "^", width = column % (WIDTH + 1) + 1))?;
-        let mut lines = Vec::new();
-        let head = format!("{}; possible: ", mistake.reason);
-        if mistake.possible.is_empty() {
-            lines.push(mistake.reason.to_owned());
-        } else {
-            wrap(&mut lines, &head, &mistake.possible.join(", "));
-        }
-        self.say_all(lines)
-    }
-
-    fn act(&mut self, action: Action, rest: &[&str]) -> io::Result<()> {
-        match action {
-            Action::Help => self.help(),
-            Action::ShowVersion => self.say_all(version_lines()),
-            Action::ShowStatus => self.ask(&Request::Status),
-            Action::ShowLog => self.ask(&Request::Log(LOG_LINES)),
-            Action::ShowConfiguration => self.ask(&Request::Configuration),
-            Action::Reload => self.ask(&Request::Reload),
-            Action::RestartAgent => self.ask(&Request::Restart),
-            Action::Ipvsadm => self.ipvsadm(rest),
-            Action::Reboot => self.leave("Restart this box", Signal::SIGTERM),
-            Action::Poweroff => self.leave("Switch this box off", Signal::SIGUSR2),
-        }
-    }
-
-    fn ask(&mut self, request: &Request) -> io::Result<()> {
-        match self.agent.ask(request) {
-            Ok(Reply::Status(status)) => self.say_all(look::status::status(&status)),
-            Ok(Reply::Done(text)) => self.say(&text),
-            Ok(Reply::Lines(lines) | Reply::Refused(lines)) => self.say_all(lines),
-            Ok(_) => self.say("The agent answered another question."),
-            Err(error) => {
-                let mut lines = Vec::new();
-                wrap(&mut lines, "", &error.to_string());
-                self.say_all(lines)
+    /// What Tab does; whether the row is as it should be.
+    fn complete(&mut self) -> io::Result<bool> {
+        let before = self.desk.editor.before_cursor().to_owned();
+        match self.with_context(|context| line::complete(&before, context)) {
+            Completion::Insert(text) => self.desk.insert(&text).map(|()| true),
+            Completion::Nothing => self.desk.bell().map(|()| true),
+            Completion::Choices(hints) => {
+                self.desk.say("")?;
+                self.desk.page(&output::hints(&hints), true)?;
+                Ok(false)
             }
         }
     }
 
-    /// Runs the applet as a process of its own, so that the shell survives whatever it meets.
-    fn ipvsadm(&mut self, arguments: &[&str]) -> io::Result<()> {
-        let output = Command::new("/proc/self/exe").arg("ipvsadm").args(arguments).output();
-        match output {
-            Ok(output) => {
-                let text = [output.stdout, output.stderr].concat();
-                self.say_all(String::from_utf8_lossy(&text).lines())
-            }
-            Err(error) => self.say(&format!("ipvsadm cannot be started: {error}")),
-        }
+    fn help(&mut self, prompt: &str) -> io::Result<()> {
+        let before = self.desk.editor.before_cursor().to_owned();
+        let lines = match self.with_context(|context| line::hints(&before, context)) {
+            Ok(hints) => output::hints(&hints),
+            Err(mistake) => self.mistake_lines(&mistake, &before, prompt.len()),
+        };
+        self.desk.page(&lines, true)
     }
 
-    fn leave(&mut self, question: &str, signal: Signal) -> io::Result<()> {
-        if !self.on_box {
-            return self.say("Only a console of a box can do this.");
-        }
-        self.prompt = format!("{question}? (y/N) ");
-        match self.read_line(Follow::Nothing)?.as_deref().map(str::trim) {
-            Some("y" | "Y" | "yes") => match kill(Pid::from_raw(1), signal) {
-                Ok(()) => self.say("The box goes down."),
-                Err(error) => self.say(&format!("init cannot be told: {error}")),
-            },
-            Some(_) | None => self.say("Nothing was done."),
-        }
+    fn mistake_lines(&self, mistake: &Mistake, line: &str, prompt: usize) -> Vec<String> {
+        let columns = usize::from(self.desk.size().0);
+        output::mistake(mistake, line, self.desk.interactive().then_some(prompt), columns)
     }
-}
 
-/// `show version`.
-#[must_use]
-pub fn version_lines() -> Vec<String> {
-    let mut lines = vec![format!("Bascule {}", env!("CARGO_PKG_VERSION"))];
-    if let Ok(kernel) = nix::sys::utsname::uname() {
-        lines.push(format!(
-            "{} {} {}",
-            kernel.sysname().display(),
-            kernel.release().display(),
-            kernel.machine().display()
-        ));
+    /// Asks before service ends. A script has said what it wants by being written.
+    fn sure(&mut self, question: &str) -> io::Result<bool> {
+        if !self.desk.interactive() {
+            return Ok(true);
+        }
+        let answer = self.desk.ask(&format!("{question} (y/N) "), true)?;
+        let sure = matches!(answer.as_deref().map(str::trim), Some("y" | "Y" | "yes"));
+        if !sure {
+            self.desk.say("Nothing was done.")?;
+        }
+        Ok(sure)
     }
-    lines
+
+    /// Leaves the candidate, if there is one.
+    fn close(&mut self, keep: bool) {
+        if let Some(session) = self.session.take() {
+            // Without an agent there is no candidate either.
+            let _ = self.agent.ask(&Request::Close { session: session.id, keep });
+        }
+    }
 }

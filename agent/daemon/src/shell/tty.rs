@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use embedded_io::ErrorType;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{
     ControlFlags, InputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
 };
@@ -19,6 +20,12 @@ pub trait Terminal: embedded_io::Read<Error = io::Error> + embedded_io::Write<Er
     /// # Errors
     /// When the terminal is gone.
     fn wait(&mut self, timeout: Duration) -> io::Result<bool>;
+
+    /// Columns and lines as the terminal tells them, 0 when it does not; `None` when this is no terminal.
+    fn size(&self) -> Option<(u16, u16)>;
+
+    /// Whether a BREAK and damaged bytes are marked in what is read (`PARMRK`).
+    fn marked(&self) -> bool;
 }
 
 /// A terminal of the system, in raw mode. Its mode is restored when this value goes.
@@ -30,14 +37,20 @@ pub struct Tty {
 }
 
 impl Tty {
-    /// Standard input and output, which may also be pipes.
+    /// Standard input and output, which may also be pipes; as they are when this is for a script.
     ///
     /// # Errors
     /// When they are closed.
-    pub fn standard() -> io::Result<Self> {
+    pub fn standard(script: bool) -> io::Result<Self> {
         let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Self::raw(input, output)
+        if script { Ok(Self { input, output, saved: None }) } else { Self::raw(input, output) }
+    }
+
+    /// Whether a person may sit there.
+    #[must_use]
+    pub const fn interactive(&self) -> bool {
+        self.saved.is_some()
     }
 
     /// The console `/dev/NAME`, as controlling terminal of a new session.
@@ -61,13 +74,20 @@ impl Tty {
     }
 
     fn raw(input: File, output: File) -> io::Result<Self> {
+        // A line that hangs up is read as ended, so that the candidate is kept; the signal would end us before that.
+        let mut hang_up = SigSet::empty();
+        hang_up.add(Signal::SIGHUP);
+        hang_up.thread_block()?;
         let saved = tcgetattr(&input).ok();
         if let Some(saved) = &saved {
             let mut raw = saved.clone();
             cfmakeraw(&mut raw);
-            // A stray Ctrl-S must not freeze the output; a BREAK is noise; the line outlives us.
-            raw.input_flags.remove(InputFlags::IXON | InputFlags::IXOFF | InputFlags::PARMRK);
-            raw.input_flags.insert(InputFlags::IGNBRK | InputFlags::IGNPAR);
+            // A stray Ctrl-S must not freeze the output; the line outlives us. A BREAK and damaged bytes are read with a
+            // mark before them: without IGNBRK, BRKINT and IGNPAR, and with INPCK for what the port finds wrong.
+            raw.input_flags
+                .remove(InputFlags::IXON | InputFlags::IXOFF | InputFlags::IGNBRK | InputFlags::BRKINT);
+            raw.input_flags.remove(InputFlags::IGNPAR);
+            raw.input_flags.insert(InputFlags::PARMRK | InputFlags::INPCK);
             raw.control_flags.insert(ControlFlags::CLOCAL | ControlFlags::CREAD);
             raw.control_flags.remove(ControlFlags::HUPCL);
             raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
@@ -130,12 +150,20 @@ impl Terminal for Tty {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn size(&self) -> Option<(u16, u16)> {
+        self.saved.as_ref()?;
+        Some(crate::sys::window_size(&self.output).unwrap_or_default())
+    }
+
+    fn marked(&self) -> bool {
+        self.saved.is_some()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::{AgentAt, Shell};
     use nix::pty::openpty;
 
     fn mode(terminal: &impl AsFd) -> Termios {
@@ -150,8 +178,11 @@ mod tests {
         let slave = File::from(pty.slave.try_clone().unwrap());
         let tty = Tty::raw(slave.try_clone().unwrap(), slave).unwrap();
         let during = mode(&pty.slave);
-        assert!(!during.input_flags.intersects(InputFlags::IXON | InputFlags::PARMRK | InputFlags::ICRNL));
+        let unwanted = InputFlags::IXON | InputFlags::ICRNL | InputFlags::IGNBRK | InputFlags::BRKINT;
+        assert!(!during.input_flags.intersects(unwanted | InputFlags::IGNPAR));
+        assert!(during.input_flags.contains(InputFlags::PARMRK) && tty.marked());
         assert!(during.control_flags.contains(ControlFlags::CLOCAL));
+        assert!(!during.control_flags.contains(ControlFlags::HUPCL));
         // What waits to be sent would hold the restoring up.
         drop(tty);
         let after = mode(&pty.slave);
@@ -161,22 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_on_a_pty_answers_byte_by_byte_and_ends_with_it() {
-        let pty = openpty(None, None).unwrap();
+    fn a_terminal_tells_its_size_and_a_pipe_has_none() {
+        let size = nix::pty::Winsize { ws_row: 50, ws_col: 132, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).unwrap();
         let slave = File::from(pty.slave);
-        let tty = Tty::raw(slave.try_clone().unwrap(), slave).unwrap();
-        let shell = std::thread::spawn(move || Shell::new(tty, AgentAt("/nonexistent".into()), false).run());
-        let mut master = File::from(pty.master);
-        for byte in b"show version\r\x04" {
-            master.write_all(&[*byte]).unwrap();
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        shell.join().unwrap().unwrap();
-        let mut seen = Vec::new();
-        // With nobody on the other side the last read fails.
-        let _ = master.read_to_end(&mut seen);
-        let text = String::from_utf8(seen).unwrap();
-        assert!(text.contains("(NO AGENT)> show version\r\nBascule "), "{text}");
-        assert_eq!(text.matches("(NO AGENT)> ").count(), 2, "{text}");
+        assert_eq!(Tty::raw(slave.try_clone().unwrap(), slave).unwrap().size(), Some((132, 50)));
+        let (read, write) = nix::unistd::pipe().unwrap();
+        assert_eq!(Tty::raw(File::from(read), File::from(write)).unwrap().size(), None);
     }
 }
