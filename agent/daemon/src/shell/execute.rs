@@ -19,9 +19,6 @@ use super::{Agent, Outcome, Shell, output};
 use crate::look;
 use crate::people;
 
-/// Lines of `show log` when no number is given.
-const LOG_LINES: u32 = 200;
-
 impl<T: Terminal, A: Agent> Shell<T, A> {
     /// Carries a line out.
     pub(super) fn execute(&mut self, text: &str) -> io::Result<Outcome> {
@@ -151,9 +148,6 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
     fn show_facts(&mut self, show: &Show, line: &Line) -> io::Result<Outcome> {
         if let Show::Configuration { path, set } = show {
             return self.show_configuration(path, *set, line);
-        }
-        if let Show::Log { lines } = show {
-            return self.request(&Request::Log(lines.unwrap_or(LOG_LINES)));
         }
         match look::show(show, &self.agent) {
             Ok(report) => self.print(report, line),
