@@ -477,3 +477,63 @@ mod resume {
         assert_eq!(told.routers[&name("other")].role, Role::Fault("interface eth9 does not exist".into()));
     }
 }
+
+/// Changes of state among `actions`, in words.
+fn changed(actions: &[Action]) -> Vec<String> {
+    let words = |action: &Action| {
+        let Action::Changed(change) = action else { return None };
+        Some(format!("{} {} to {}, {}", change.router, change.from.word(), change.to.word(), change.why))
+    };
+    actions.iter().filter_map(words).collect()
+}
+
+fn told(stance: Stance, priority: u32) -> Event {
+    let priority = Priority::new(priority).expect("1 to 255");
+    Event::Configure(vec![Settings { stance, priority, ..settings("front", 1) }])
+}
+
+#[test]
+fn every_change_of_state_is_told_once_with_its_reason() {
+    let peer = IpAddr::from([10, 0, 0, 9]);
+    let mut router: Router = Router::new();
+    router.handle(at(0), link_event(Some(link())));
+    let changes = |router: &mut Router, now, event| changed(&router.handle(now, event));
+    let configure = Event::Configure(vec![settings("front", 1)]);
+    assert_eq!(changes(&mut router, at(0), configure), ["front FAULT to BACKUP, start"]);
+    assert_eq!(
+        changes(&mut router, at(0) + DOWN, Event::Timer),
+        ["front BACKUP to MASTER, no Master was heard"]
+    );
+    let hear = |priority| Event::Packet(heard(1, priority, peer));
+    assert_eq!(
+        changes(&mut router, at(4_000), hear(200)),
+        ["front MASTER to BACKUP, 10.0.0.9 is Master with priority 200"]
+    );
+    assert_eq!(changes(&mut router, at(4_500), hear(200)), [""; 0]);
+    let down = at(4_500) + DOWN;
+    assert_eq!(changes(&mut router, down, Event::Timer), ["front BACKUP to MASTER, 10.0.0.9 is down"]);
+    changes(&mut router, at(9_000), hear(200));
+    changes(&mut router, at(9_100), hear(0));
+    assert_eq!(changes(&mut router, at(9_900), Event::Timer), ["front BACKUP to MASTER, 10.0.0.9 left"]);
+    let yields = Stance::Yield { told: at(10_000) };
+    assert_eq!(changes(&mut router, at(10_000), told(yields, 100)), [""; 0], "it holds the addresses");
+    let since = status(&router, "front").since;
+    assert_eq!(since, at(9_900), "and is Master as before");
+    changes(&mut router, at(10_500), hear(1));
+    assert_eq!(
+        changes(&mut router, at(10_700), Event::Timer),
+        ["front MASTER to BACKUP, handed over to 10.0.0.9"]
+    );
+    let takes = Stance::Takeover { told: at(11_000) };
+    assert_eq!(
+        changes(&mut router, at(11_000), told(takes, 254)),
+        ["front BACKUP to MASTER, told to take over"]
+    );
+    let gone = changes(&mut router, at(12_000), link_event(None));
+    assert_eq!(gone, ["front MASTER to FAULT, interface eth0 does not exist"]);
+    router.handle(at(13_000), link_event(Some(link())));
+    assert_eq!(
+        changes(&mut router, at(13_500), Event::Shutdown),
+        ["front BACKUP to FAULT, the agent or this virtual router ends"]
+    );
+}

@@ -4,6 +4,7 @@
 //! carry a level (wanted state, snapshot) come only when the level has changed.
 
 mod command;
+mod history;
 mod picture;
 
 use core::time::Duration;
@@ -18,8 +19,10 @@ use crate::health::{self, Change, Monitor, Probe, ProbeOutcome, Target};
 use crate::net::{Endpoint, Name};
 use crate::notice::Notice;
 use crate::overrides::{Overrides, ServiceState};
-use crate::router::Roles;
+use crate::router::{self, Roles};
 use crate::time::Instant;
+
+pub use history::{History, Recorded};
 
 /// After a change of health is carried out, later ones wait this long to be carried out together: when a whole
 /// farm dies at once, the table is computed a few times and not once per server.
@@ -41,6 +44,8 @@ pub enum Event {
     ProberRestarted,
     /// The connections of real servers that drain (`Node::draining`), as the kernel has just counted them.
     Counted(Vec<(Draining, Option<Count>)>),
+    /// A virtual router is in another state, and when that was: seconds since 1970.
+    Changed(router::Change, u64),
     /// The deadline may have passed.
     Timer,
 }
@@ -88,6 +93,8 @@ pub struct Snapshot {
     pub health: health::Snapshot,
     /// What operators told the box.
     pub overrides: Overrides,
+    /// Changes of state of the virtual routers.
+    pub history: History,
 }
 
 /// The box apart from its virtual routers.
@@ -99,6 +106,7 @@ pub struct Node {
     roles: Roles,
     monitor: Monitor,
     overrides: Overrides,
+    history: History,
     /// The services that use each target.
     users: HashMap<Target, Vec<Name>>,
     /// When health that has changed is carried out.
@@ -118,7 +126,13 @@ impl Node {
     #[must_use]
     pub fn resume(snapshot: Snapshot) -> Self {
         let monitor = Monitor::resume(snapshot.health.clone());
-        Self { monitor, overrides: snapshot.overrides.clone(), saved: snapshot, ..Self::default() }
+        Self {
+            monitor,
+            overrides: snapshot.overrides.clone(),
+            history: snapshot.history.clone(),
+            saved: snapshot,
+            ..Self::default()
+        }
     }
 
     /// The running configuration.
@@ -152,6 +166,10 @@ impl Node {
             }
             Event::ProberRestarted => self.monitor.prober_restarted(now),
             Event::Counted(counts) => self.drained(&counts, &mut effects),
+            Event::Changed(change, time) => {
+                self.history.add(change, time);
+                self.save(&mut effects);
+            }
             Event::Timer => {}
         }
         if self.overrides.deadline().is_some_and(|at| at <= now) {
@@ -248,7 +266,11 @@ impl Node {
     }
 
     fn save(&mut self, effects: &mut Vec<Effect>) {
-        let snapshot = Snapshot { health: self.monitor.snapshot(), overrides: self.overrides.clone() };
+        let snapshot = Snapshot {
+            health: self.monitor.snapshot(),
+            overrides: self.overrides.clone(),
+            history: self.history.clone(),
+        };
         if self.saved != snapshot {
             self.saved = snapshot.clone();
             effects.push(Effect::Save(snapshot));

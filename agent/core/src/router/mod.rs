@@ -3,6 +3,7 @@
 //! Events go in with the instant they happened, actions come out; between them lies no I/O. What other threads
 //! learn is a level (`Roles`, the latest of each virtual router), never an edge.
 
+mod change;
 mod run;
 
 use core::net::IpAddr;
@@ -18,6 +19,7 @@ use crate::wire::vrrp::RefusedAdvert;
 
 pub use crate::vrrp::{Counters, Survivor};
 pub use crate::wire::vrrp::PACKET_MAX;
+pub use change::{Change, Standing};
 pub use run::Router;
 
 /// What happens to the virtual routers.
@@ -102,6 +104,8 @@ pub enum Action {
     Roles(Roles),
     /// Something an operator should know.
     Tell(Notice),
+    /// A virtual router is in another state: for its history.
+    Changed(Change),
 }
 
 /// The latest state of every virtual router.

@@ -3,12 +3,13 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, HashMap};
 
+use super::change::{self, Cause, Change, Standing};
 use super::{Action, Event, Link, Received, Role, Roles, RouterStatus, Snapshot, Statistics, Survivor};
 use crate::net::{IfName, Name};
 use crate::notice::{Limiter, Notice};
 use crate::time::Instant;
 use crate::vrrp::{self, Identity, Output, Rfc9568, Rules, Settings, State, VirtualRouter};
-use crate::wire::vrrp::{Advert, ChecksumForm, Envelope, Packet, RefusedAdvert};
+use crate::wire::vrrp::{Advert, ChecksumForm, Envelope, LEAVING, Packet, RefusedAdvert};
 
 /// All virtual routers of the box.
 ///
@@ -35,6 +36,8 @@ struct Entry<R> {
     fault: Option<String>,
     /// What it may resume as once its interface is known.
     survivor: Option<Survivor>,
+    /// The Master that said farewell, until another is heard.
+    farewell: Option<IpAddr>,
 }
 
 /// Actions in the order in which they are worth doing: adverts, announcements, roles, tellings.
@@ -232,7 +235,11 @@ impl<R: Rules> Router<R> {
         actions: &mut Actions,
     ) {
         let entry = &mut self.entries[at];
+        let before = entry.machine.state().clone();
         let (resumed, outputs) = entry.machine.resume(now, address, &survivor.state);
+        if !resumed {
+            entry.note(now, &before, Cause::Link, actions);
+        }
         entry.since = if resumed { survivor.since.min(now) } else { now };
         if resumed {
             let master = matches!(entry.machine.state(), State::Master(_) | State::Yielding(_));
@@ -273,7 +280,7 @@ impl<R: Rules> Router<R> {
             let survivor =
                 self.survivors.remove(&settings.name).filter(|s| s.identity == settings.identity());
             let machine = VirtualRouter::new(settings);
-            self.entries.push(Entry { machine, since: now, fault: None, survivor });
+            self.entries.push(Entry { machine, since: now, fault: None, survivor, farewell: None });
             self.follow_link(now, self.entries.len() - 1, actions);
         }
         self.survivors.clear();
@@ -292,11 +299,10 @@ impl<R: Rules> Router<R> {
     /// Gives a virtual router an event and collects what comes of it.
     fn drive(&mut self, now: Instant, at: usize, event: vrrp::Event, actions: &mut Actions) {
         let entry = &mut self.entries[at];
-        let before = entry.standing();
+        let before = entry.machine.state().clone();
+        let cause = Cause::from(&event);
         let outputs = entry.machine.handle(now, event);
-        if entry.standing() != before {
-            entry.since = now;
-        }
+        entry.note(now, &before, cause, actions);
         self.carry_out(now, at, outputs, actions);
         self.refresh(at, actions);
     }
@@ -351,21 +357,22 @@ impl<R: Rules> Router<R> {
     }
 }
 
-/// What others see of a state: who hands over still holds the addresses, who stands aside does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Fault,
-    Backup,
-    Master,
-}
-
 impl<R: Rules> Entry<R> {
-    const fn standing(&self) -> Standing {
-        match self.machine.state() {
-            State::Initialize => Standing::Fault,
-            State::Backup(_) | State::Aside(_) => Standing::Backup,
-            State::Master(_) | State::Yielding(_) | State::Lingering(_) => Standing::Master,
+    /// Notes what others see change, for the history.
+    fn note(&mut self, now: Instant, before: &State, cause: Cause, actions: &mut Actions) {
+        if let Cause::Heard(peer) = cause {
+            self.farewell = (peer.priority == LEAVING).then_some(peer.address);
         }
+        let after = self.machine.state();
+        let (from, to) = (Standing::of(before), Standing::of(after));
+        if from == to {
+            return;
+        }
+        self.since = now;
+        let settings = self.machine.settings();
+        let why = change::why((before, after), cause, settings, self.farewell, self.fault.as_deref());
+        let router = settings.name.clone();
+        actions.tellings.push(Action::Changed(Change { at: now, router, from, to, why }));
     }
 
     fn status(&self) -> RouterStatus {

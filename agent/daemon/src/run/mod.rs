@@ -118,7 +118,7 @@ fn start(options: Options) -> Result<(), RunError> {
     runtime.block_on(async {
         let agent =
             Agent::new(node, vrrp, kernel, commits, survivor, run_dir, maintenance, options.supervised);
-        agent.run(signals, listener, outflow.notices, first, refused).await
+        agent.run(signals, listener, (outflow.notices, outflow.changes), first, refused).await
     })?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bascule_core::control::{Reply, Request};
 use bascule_core::node::{Effect, Event, Node, Snapshot};
 use bascule_core::notice::{Notice, Severity};
-use bascule_core::router::{Role, Roles};
+use bascule_core::router::{Change, Role, Roles};
 use bascule_core::status::{Connections, KernelView, Status, Surroundings};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -83,6 +83,9 @@ impl Signals {
     }
 }
 
+/// What the real-time thread tells: for the log, and for the history.
+type Told = (mpsc::UnboundedReceiver<Notice>, mpsc::UnboundedReceiver<Change>);
+
 /// Why the main loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -131,7 +134,7 @@ impl Agent {
         mut self,
         mut signals: Signals,
         listener: BlockingListener,
-        mut notices: mpsc::UnboundedReceiver<Notice>,
+        (mut notices, mut changes): Told,
         first: Loaded,
         refused: Option<Vec<String>>,
     ) -> io::Result<()> {
@@ -158,6 +161,7 @@ impl Agent {
                     FromProber::Restarted => self.handle(Event::ProberRestarted),
                 },
                 Some(notice) = notices.recv() => tell(&notice),
+                Some(change) = changes.recv() => self.record(change),
                 Some(call) = inbox.recv() => {
                     let (reply, end) = self.answer(&call.request);
                     // The client may have gone.
@@ -254,6 +258,7 @@ impl Agent {
                 Reply::Refused(vec!["Nothing would start the agent again: no init runs here.".to_owned()])
             }
             Request::Operate { user, operation } => self.operate(user, operation),
+            Request::History(router) => self.history(router.as_ref()),
             Request::Standing(session) => Reply::Standing(self.standing(*session)),
             other => self.answer_configuration(other),
         };

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use bascule_core::control::{Reply, SessionId, Standing};
 use bascule_core::net::Name;
-use bascule_core::node::{Count, Event};
+use bascule_core::node::{Count, Event, Recorded};
 use bascule_core::overrides::Operation;
-use bascule_core::router::{Role, Roles};
+use bascule_core::router::{Change, Role, Roles};
 
 use super::node::{Agent, hostname};
 use crate::store;
-use crate::sys::monotonic;
+use crate::store::revision::utc;
+use crate::sys::{monotonic, wall};
 
 /// Name of the file in the state directory that says that the box is in maintenance.
 const MAINTENANCE: &str = "maintenance";
@@ -88,6 +89,23 @@ impl Agent {
         }
     }
 
+    /// Keeps a change of state with the time of day it happened at.
+    pub(super) fn record(&mut self, change: Change) {
+        let ago = monotonic().since(change.at).as_secs();
+        self.handle(Event::Changed(change, wall().saturating_sub(ago)));
+    }
+
+    /// The changes of state of one virtual router or all, a line each.
+    pub(super) fn history(&self, router: Option<&Name>) -> Reply {
+        if let Some(name) = router
+            && self.node.history().of(router).next().is_none()
+            && self.node.config().is_none_or(|config| !config.vrrp.contains_key(name))
+        {
+            return Reply::Refused(vec![format!("there is no virtual router {name}")]);
+        }
+        Reply::Lines(self.node.history().of(router).map(line).collect())
+    }
+
     /// What a prompt tells of the box and of a candidate.
     pub(super) fn standing(&self, session: Option<SessionId>) -> Standing {
         let configured = self.node.config().and_then(|config| config.system.hostname.as_ref());
@@ -101,6 +119,12 @@ impl Agent {
             ..Standing::default()
         }
     }
+}
+
+/// A change of state as operators read it.
+fn line(kept: &Recorded) -> String {
+    let Recorded { time, router, from, to, why } = kept;
+    format!("{} {router}: {} to {}, {why}", utc(*time), from.word(), to.word())
 }
 
 /// The role of the box in one word; empty without virtual routers.

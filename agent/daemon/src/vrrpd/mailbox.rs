@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bascule_core::net::{Family, IfName};
 use bascule_core::notice::Notice;
-use bascule_core::router::{Link, Roles};
+use bascule_core::router::{Change, Link, Roles};
 use bascule_core::vrrp::Settings;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -89,6 +89,8 @@ pub enum Telling {
     Announce(IfName, IpAddr),
     /// For the operator.
     Notice(Notice),
+    /// For the history.
+    Changed(Change),
     /// Sockets that the real-time thread no longer uses.
     Retired(Sockets),
     /// The last thing it says.

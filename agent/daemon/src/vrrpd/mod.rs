@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bascule_core::net::IfName;
 use bascule_core::notice::Notice;
-use bascule_core::router::{Roles, Router};
+use bascule_core::router::{Change, Roles, Router};
 use bascule_core::vrrp::Settings;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -69,6 +69,8 @@ pub struct Outflow {
     pub announcements: mpsc::UnboundedReceiver<(IfName, IpAddr)>,
     /// For the operator.
     pub notices: mpsc::UnboundedReceiver<Notice>,
+    /// For the history.
+    pub changes: mpsc::UnboundedReceiver<Change>,
 }
 
 #[derive(Debug, Default)]
@@ -114,16 +116,17 @@ pub fn start(settings: Vec<Settings>, run_dir: &Path) -> Result<(VrrpHandle, Out
     let (roles_sender, roles) = watch::channel(Roles::default());
     let (announce, announcements) = mpsc::unbounded_channel();
     let (notify, notices) = mpsc::unbounded_channel();
+    let (record, changes) = mpsc::unbounded_channel();
     let stopped = Arc::<Stopped>::default();
     let stopping = Arc::clone(&stopped);
     Builder::new().name("vrrp-out".into()).stack_size(STACK).spawn(move || {
         // Not permitted here is not permitted above, and told there.
         let _ = sys::set_fifo(TAKEOVER_PRIORITY);
-        hand_out(&reader, &roles_sender, &announce, &notify, &stopping);
+        hand_out(&reader, &roles_sender, &announce, &notify, &record, &stopping);
     })?;
     let (settings, problems) = watch_links(&inbox, settings, Arc::clone(&statistics))?;
     let handle = VrrpHandle { inbox, settings, roles, problems, statistics, warnings, stopped };
-    Ok((handle, Outflow { announcements, notices }))
+    Ok((handle, Outflow { announcements, notices, changes }))
 }
 
 type LinkWatch = (watch::Sender<Vec<Settings>>, watch::Receiver<Vec<String>>);
@@ -154,6 +157,7 @@ fn hand_out(
     roles: &watch::Sender<Roles>,
     announce: &mpsc::UnboundedSender<(IfName, IpAddr)>,
     notify: &mpsc::UnboundedSender<Notice>,
+    record: &mpsc::UnboundedSender<Change>,
     stopped: &Stopped,
 ) {
     loop {
@@ -169,6 +173,9 @@ fn hand_out(
                 }
                 Telling::Notice(notice) => {
                     let _ = notify.send(notice);
+                }
+                Telling::Changed(change) => {
+                    let _ = record.send(change);
                 }
                 Telling::Retired(sockets) => drop(sockets),
                 Telling::Stopped => {

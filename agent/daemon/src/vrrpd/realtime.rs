@@ -259,6 +259,7 @@ impl RealTime {
                 Action::Announce { interface, address } => self.say(Telling::Announce(interface, address)),
                 Action::Roles(roles) => self.roles = Some(roles),
                 Action::Tell(notice) => self.say(Telling::Notice(notice)),
+                Action::Changed(change) => self.say(Telling::Changed(change)),
             }
         }
     }
