@@ -103,6 +103,10 @@ pub struct ServerLine {
     pub inactive: u32,
     /// What an operator made of it, in words ("draining 12 connections, 4:10 left", "halted").
     pub overridden: Option<String>,
+    /// Time in this state of health, as far as this agent knows; `None` without a check.
+    pub since: Option<Duration>,
+    /// How long the last answer to a probe took; `None` when the last probe failed, or without a check.
+    pub latency: Option<Duration>,
 }
 
 /// Health of a real server in one word.

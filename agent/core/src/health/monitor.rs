@@ -77,6 +77,10 @@ pub struct View {
     pub standing: Standing,
     /// Last failure or latency, in words; empty before the first answer.
     pub detail: String,
+    /// When it entered this state, as far as this agent knows.
+    pub since: Instant,
+    /// How long the last answer took; `None` when the last probe failed, or none was answered yet.
+    pub latency: Option<Duration>,
 }
 
 /// What of the health survives the agent: with it a successor leaves the kernel's table as it is.
@@ -114,6 +118,8 @@ struct Watch {
     /// Probes in a row that were never answered.
     lost: u32,
     detail: String,
+    since: Instant,
+    latency: Option<Duration>,
 }
 
 impl Watch {
@@ -168,8 +174,11 @@ impl Monitor {
     /// retuned keeps its state.
     pub fn configure(&mut self, now: Instant, targets: BTreeSet<Target>) {
         let mut remembered = core::mem::take(&mut self.remembered);
+        let mut since = HashMap::new();
         for (target, watch) in &self.watches {
-            remembered.insert((target.address, target.kind.clone()), watch.standing.clone());
+            let key = (target.address, target.kind.clone());
+            since.insert(key.clone(), watch.since);
+            remembered.insert(key, watch.standing.clone());
         }
         self.watches.retain(|target, _| targets.contains(target));
         self.in_flight.retain(|_, target| targets.contains(target));
@@ -177,13 +186,16 @@ impl Monitor {
         let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX).max(1);
         for (place, target) in (0u32..).zip(fresh) {
             let step = STAGGER.min(target.interval / count);
-            let standing = match remembered.get(&(target.address, target.kind.clone())) {
+            let key = (target.address, target.kind.clone());
+            let standing = match remembered.get(&key) {
                 Some(Standing::Up { .. }) => Standing::Up { bad: 0 },
                 Some(Standing::Down { reason, .. }) => Standing::Down { good: 0, reason: reason.clone() },
                 Some(Standing::Pending { .. }) | None => Standing::NEW,
             };
             let next = now + step * place;
-            let watch = Watch { standing, next, flight: None, lost: 0, detail: String::new() };
+            let since = since.get(&key).copied().unwrap_or(now);
+            let detail = String::new();
+            let watch = Watch { standing, next, flight: None, lost: 0, detail, since, latency: None };
             self.watches.insert(target, watch);
         }
         self.queue = self.watches.iter().map(|(target, watch)| (watch.deadline(), target.clone())).collect();
@@ -234,7 +246,11 @@ impl Monitor {
             Verdict::Up => format!("answered in {}", millis(outcome.took)),
             Verdict::Down(reason) => reason.clone(),
         };
+        watch.latency = (outcome.verdict == Verdict::Up).then_some(outcome.took);
         let change = advance(&target, &mut watch.standing, outcome.verdict);
+        if change.is_some() {
+            watch.since = now;
+        }
         if watch.standing.undecided() {
             let hurried = started + (target.interval / HURRY).max(HURRY_MIN).min(target.interval);
             watch.next = watch.next.min(hurried.max(now));
@@ -281,6 +297,8 @@ impl Monitor {
                 0 => watch.detail.clone(),
                 lost => format!("the last {lost} probes were not carried out: the prober does not answer"),
             },
+            since: watch.since,
+            latency: watch.latency,
         })
     }
 }

@@ -258,3 +258,21 @@ fn extreme_durations_and_early_timers_do_no_harm() {
     assert_eq!(monitor.poll(at(1_000_000)).len(), 0);
     assert_eq!(watching([]).deadline(), None);
 }
+
+#[test]
+fn a_state_is_as_old_as_its_change_and_survives_a_retuned_check() {
+    let mut monitor = watching([target(1)]);
+    answer(&mut monitor, up);
+    let (start, change) = answer(&mut monitor, up);
+    assert!(change.is_some());
+    let risen = start + MS;
+    answer(&mut monitor, up);
+    let view = |monitor: &Monitor, target: &Target| monitor.view(target).expect("watched");
+    assert_eq!((view(&monitor, &target(1)).since, view(&monitor, &target(1)).latency), (risen, Some(MS)));
+    answer(&mut monitor, down);
+    // Still in, but the last probe has no latency.
+    assert_eq!((view(&monitor, &target(1)).since, view(&monitor, &target(1)).latency), (risen, None));
+    let retuned = Target { fall: 5, ..target(1) };
+    monitor.configure(at(60_000), [retuned.clone()].into());
+    assert_eq!(view(&monitor, &retuned).since, risen);
+}

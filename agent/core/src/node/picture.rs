@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::config::model::VirtualServer;
 use crate::desired::{AddressKey, DestinationKey, SyncRole, service_key};
-use crate::health::{Standing, Target};
+use crate::health::{Standing, Target, View};
 use crate::net::Endpoint;
 use crate::node::Node;
 use crate::router::Role;
@@ -79,11 +79,9 @@ impl Node {
         let wanted = self.ipvs.as_ref().and_then(|ipvs| ipvs.services.get(&key));
         let found = kernel.ipvs.services.get(&key);
         let line = |endpoint: &Endpoint, weight: u16, sorry: bool| {
-            let (health, detail) = if sorry {
-                (HealthWord::Unchecked, String::new())
-            } else {
-                self.health_words(server, endpoint)
-            };
+            let view = if sorry { None } else { self.health_view(server, endpoint) };
+            let (since, latency) = view.as_ref().map(|view| (now.since(view.since), view.latency)).unzip();
+            let (health, detail) = view.map_or((HealthWord::Unchecked, String::new()), health_words);
             let connections = kernel.connections.get(&(key, endpoint.into())).copied().unwrap_or_default();
             let counted = connections.active.saturating_add(connections.inactive);
             ServerLine {
@@ -95,6 +93,8 @@ impl Node {
                 active: connections.active,
                 inactive: connections.inactive,
                 overridden: self.overrides.server_words(now, name, endpoint, counted).filter(|_| !sorry),
+                since,
+                latency: latency.flatten(),
             }
         };
         let mut servers: Vec<ServerLine> =
@@ -118,16 +118,17 @@ impl Node {
         }
     }
 
-    fn health_words(&self, server: &VirtualServer, endpoint: &Endpoint) -> (HealthWord, String) {
-        let Some(view) = Target::of(server, endpoint).and_then(|target| self.monitor.view(&target)) else {
-            return (HealthWord::Unchecked, String::new());
-        };
-        match view.standing {
-            Standing::Pending { .. } => (HealthWord::Pending, view.detail),
-            Standing::Up { .. } => (HealthWord::Up, view.detail),
-            Standing::Down { reason, .. } if view.detail.is_empty() => (HealthWord::Down, reason),
-            Standing::Down { .. } => (HealthWord::Down, view.detail),
-        }
+    fn health_view(&self, server: &VirtualServer, endpoint: &Endpoint) -> Option<View> {
+        self.monitor.view(&Target::of(server, endpoint)?)
+    }
+}
+
+fn health_words(view: View) -> (HealthWord, String) {
+    match view.standing {
+        Standing::Pending { .. } => (HealthWord::Pending, view.detail),
+        Standing::Up { .. } => (HealthWord::Up, view.detail),
+        Standing::Down { reason, .. } if view.detail.is_empty() => (HealthWord::Down, reason),
+        Standing::Down { .. } => (HealthWord::Down, view.detail),
     }
 }
 

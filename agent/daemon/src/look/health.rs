@@ -1,8 +1,8 @@
 //! `show health-checks`: what is probed how, and what came of it.
 
-use bascule_core::health::Target;
+use bascule_core::health::{ProbeKind, Target};
 use bascule_core::shell::report::Report;
-use bascule_core::shell::table::Table;
+use bascule_core::shell::table::{Table, age};
 use bascule_core::status::{HealthWord, ServerLine, ServiceLine};
 use serde_json::{Value, json};
 
@@ -31,25 +31,36 @@ pub fn show(agent: &dyn Agent) -> Result<Report, LookError> {
 type Row<'a> = (&'a ServiceLine, &'a ServerLine, Option<Target>);
 
 fn report(rows: &[Row<'_>]) -> Report {
-    let titles = ["VIRTUAL SERVER", "REAL SERVER", "EVERY", "WITHIN", ">RISE/FALL", "RESULT", "LATEST"];
+    let titles =
+        ["VIRTUAL SERVER", "REAL SERVER", "CHECK", "EVERY", "WITHIN", "UP/DOWN", "RESULT", ">FOR", "LATEST"];
     let mut table = Table::new(&titles);
     for (service, server, target) in rows {
         let of = |text: fn(&Target) -> String| target.as_ref().map_or_else(|| "-".to_owned(), text);
         table.row([
             service.name.to_string(),
             server.endpoint.to_string(),
+            of(|target| kind(target).to_owned()),
             of(|target| span(target.interval)),
             of(|target| span(target.timeout)),
             of(|target| format!("{}/{}", target.rise, target.fall)),
             word(server.health).to_owned(),
+            server.since.map(age).unwrap_or_default(),
             server.detail.clone(),
         ]);
     }
     let mut lines = table.lines();
     if lines.is_empty() {
         lines.push("no real servers".to_owned());
+    } else {
+        lines.push("UP/DOWN: answers in a row that bring a server in, failures that take it out".to_owned());
     }
     Report { lines, json: json!({ "health_checks": rows.iter().map(to_json).collect::<Vec<_>>() }) }
+}
+
+const fn kind(target: &Target) -> &'static str {
+    match target.kind {
+        ProbeKind::TcpConnect => "tcp",
+    }
 }
 
 const fn word(health: HealthWord) -> &'static str {
@@ -69,6 +80,7 @@ fn span(duration: std::time::Duration) -> String {
 fn to_json((service, server, target): &Row<'_>) -> Value {
     let check = target.as_ref().map(|target| {
         json!({
+            "kind": kind(target),
             "does": words(target),
             "address": target.address,
             "interval_ms": u64::try_from(target.interval.as_millis()).unwrap_or(u64::MAX),
@@ -82,6 +94,8 @@ fn to_json((service, server, target): &Row<'_>) -> Value {
         "real_server": server.endpoint.to_string(),
         "check": check,
         "health": word(server.health),
+        "in_this_state_seconds": server.since.map(|since| since.as_secs()),
+        "latency_us": server.latency.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
         "latest": server.detail,
     })
 }
@@ -111,11 +125,14 @@ mod tests {
         assert_eq!(
             report.lines,
             [
-                "VIRTUAL SERVER REAL SERVER  EVERY WITHIN RISE/FALL RESULT LATEST",
-                "web            10.1.0.21:80 2s    500ms        1/3 DOWN   connection refused",
+                "VIRTUAL SERVER REAL SERVER  CHECK EVERY WITHIN UP/DOWN RESULT   FOR LATEST",
+                "web            10.1.0.21:80 tcp   2s    500ms  1/3     DOWN   1h02m",
+                "                                                            connection refused",
+                "UP/DOWN: answers in a row that bring a server in, failures that take it out",
             ]
         );
         assert_eq!(at(&report.json, "health_checks.0.check.timeout_ms"), 500);
+        assert_eq!(at(&report.json, "health_checks.0.in_this_state_seconds"), 3_725);
         assert_eq!(at(&report.json, "health_checks.0.check.does"), "TCP connection to 10.1.0.21:80");
         let error = show(&Dead).unwrap_err().to_string();
         assert!(error.contains("Without the agent there are"), "{error}");

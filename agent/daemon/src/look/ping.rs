@@ -162,7 +162,7 @@ impl Statistics {
 
     fn lines(&self, time: Duration) -> Vec<String> {
         let lost = self.sent.saturating_sub(self.received);
-        let loss = if self.sent == 0 { 0 } else { lost * 100 / self.sent };
+        let loss = (lost * 100).checked_div(self.sent).unwrap_or(0);
         let mut line = format!("{} packets transmitted, {} received", self.sent, self.received);
         for (number, what) in [(self.duplicates, "duplicates"), (self.errors, "errors")] {
             if number > 0 {

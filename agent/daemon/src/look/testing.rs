@@ -126,6 +126,8 @@ pub fn crowded() -> Status {
         active: 4_000_000_000,
         inactive: 4_000_000_000,
         overridden: Some(format!("draining {}", u32::MAX)),
+        since: Some(Duration::from_secs(3_725)),
+        latency: None,
     };
     let counters = Counters { sent: u64::MAX, rivals: u64::MAX, late: 0, ..Counters::default() };
     Status {

@@ -1,6 +1,8 @@
 //! `show virtual-servers` and `show real-servers`: what is configured and found healthy, beside what the kernel's
 //! IPVS has and counts.
 
+mod json;
+
 use std::net::SocketAddr;
 
 use bascule_core::config::model::Protocol;
@@ -247,7 +249,7 @@ fn finish(notes: &[String], mut lines: Vec<String>, pairs: &[Pair<'_>]) -> Repor
     for note in notes {
         wrap(&mut lines, "NOTE: ", note);
     }
-    let services: Vec<Value> = pairs.iter().map(to_json).collect();
+    let services: Vec<Value> = pairs.iter().map(json::service).collect();
     Report { lines, json: json!({ "virtual_servers": services, "notes": notes }) }
 }
 
@@ -380,64 +382,5 @@ fn totals(pair: &Pair<'_>) -> Vec<String> {
     table.lines()
 }
 
-fn to_json(pair: &Pair<'_>) -> Value {
-    let kernel = pair.entry.map(|(entry, _)| {
-        json!({
-            "scheduler": entry.scheduler.to_string(),
-            "persistence_seconds": entry.persistence.map(|timeout| timeout.as_secs()),
-            "one_packet": entry.one_packet,
-            "statistics": statistics(&entry.statistics),
-        })
-    });
-    let servers: Vec<Value> = pair.servers().iter().map(server_json).collect();
-    json!({
-        "name": pair.line.map(|line| line.name.as_str()),
-        "service": pair.address(),
-        "scheduler": pair.scheduler(),
-        "override": pair.overridden(),
-        "in_kernel": pair.line.map(|line| line.in_kernel),
-        "state": pair.state(),
-        "wanted": pair.line,
-        "kernel": kernel,
-        "real_servers": servers,
-    })
-}
-
-fn server_json(server: &ServerPair<'_>) -> Value {
-    let kernel = server.entry.map(|entry| {
-        json!({
-            "weight": entry.destination.weight,
-            "active": entry.connections.active,
-            "inactive": entry.connections.inactive,
-            "persistent": entry.connections.persistent,
-            "statistics": statistics(&entry.statistics),
-        })
-    });
-    json!({
-        "endpoint": server.at,
-        "health": server.health(),
-        "takes_connections": usable(server),
-        "override": server.line.and_then(|line| line.overridden.as_deref()),
-        "wanted": server.line,
-        "kernel": kernel,
-    })
-}
-
-fn statistics(s: &TrafficStatistics) -> Value {
-    json!({
-        "connections": s.connections,
-        "packets_in": s.packets_in,
-        "packets_out": s.packets_out,
-        "bytes_in": s.bytes_in,
-        "bytes_out": s.bytes_out,
-        "connections_per_second": s.connection_rate,
-        "packets_in_per_second": s.packet_rate_in,
-        "packets_out_per_second": s.packet_rate_out,
-        "bytes_in_per_second": s.byte_rate_in,
-        "bytes_out_per_second": s.byte_rate_out,
-    })
-}
-
 #[cfg(test)]
-#[path = "servers_tests.rs"]
 mod tests;
