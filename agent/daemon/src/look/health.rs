@@ -127,7 +127,7 @@ mod tests {
             [
                 "VIRTUAL SERVER REAL SERVER  CHECK EVERY WITHIN UP/DOWN RESULT   FOR LATEST",
                 "web            10.1.0.21:80 tcp   2s    500ms  1/3     DOWN   1h02m",
-                "                                                            connection refused",
+                "                                                             connection refused",
                 "UP/DOWN: answers in a row that bring a server in, failures that take it out",
             ]
         );

@@ -210,7 +210,10 @@ impl Followed for Servers {
                     HealthWord::Up => "up",
                     HealthWord::Down => "DOWN",
                 };
-                let state = format!("{health}, weight {}", server.weight);
+                // The rest of the words counts down every second.
+                let told_by = server.overridden.as_deref().and_then(|words| words.split([' ', ',']).next());
+                let overridden = told_by.map(|word| format!(", OVERRIDE: {word}")).unwrap_or_default();
+                let state = format!("{health}, weight {}{overridden}", server.weight);
                 let reason = match server.health {
                     HealthWord::Down => format!(": {}", server.detail),
                     HealthWord::Unchecked | HealthWord::Pending | HealthWord::Up => String::new(),
