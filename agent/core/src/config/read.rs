@@ -12,6 +12,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Config;
 use super::explain;
+use super::schema::Place;
 use super::source::{Path, Problem, Severity, Source, Step};
 
 /// Most problems that are looked for at a time.
@@ -22,7 +23,7 @@ pub(super) struct Reading<'a> {
     pub(super) source: Source<'a>,
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
-    /// Objects of which something was cut out: what else they hold may not be what the operator wrote.
+    /// What was cut out, or was probably meant by it: what is read there may not be what the operator wrote.
     pub(super) damaged: BTreeSet<Path>,
 }
 
@@ -46,6 +47,7 @@ fn read_as<'a>(text: &'a str, file: &'a str, whole: bool) -> Reading<'a> {
         source: &source,
         problems: Vec::new(),
         cut: BTreeSet::new(),
+        stand_ins: Vec::new(),
         whole: whole && syntax.is_empty(),
     };
     for error in syntax {
@@ -54,10 +56,11 @@ fn read_as<'a>(text: &'a str, file: &'a str, whole: bool) -> Reading<'a> {
     let mut config = Config::default();
     while round.problems.len() < LIMIT {
         match Config::deserialize(toml::de::Deserializer::from(rest.clone())) {
-            Ok(read) => {
+            Ok(read) if round.stand_ins.is_empty() => {
                 config = read;
                 break;
             }
+            Ok(_) => round.stand_ins.drain(..).for_each(|path| remove(rest.get_mut(), &path.0)),
             Err(error) => {
                 if !round.refuse(&mut rest, &error) {
                     break;
@@ -66,14 +69,15 @@ fn read_as<'a>(text: &'a str, file: &'a str, whole: bool) -> Reading<'a> {
         }
     }
     let Round { problems, cut, .. } = round;
-    let damaged = cut.iter().map(Path::object).collect();
-    Reading { source, config, problems, damaged }
+    Reading { source, config, problems, damaged: cut }
 }
 
 struct Round<'s, 'a> {
     source: &'s Source<'a>,
     problems: Vec<Problem>,
     cut: BTreeSet<Path>,
+    /// Objects whose names were refused, under names that are good: what they hold is still to be read.
+    stand_ins: Vec<Path>,
     /// A whole configuration without errors of syntax: a key that is not there was not written.
     whole: bool,
 }
@@ -115,8 +119,30 @@ impl Round<'_, '_> {
             let (reason, help) = explain::refused(&path, message);
             self.note(span.clone(), &path, reason, help);
             self.cut.insert(path);
+            if self.stand_in(rest, &place, &span) {
+                return true;
+            }
         }
         remove(rest.get_mut(), &place.0);
+        true
+    }
+
+    /// Gives an object a good name for the one at `span`, which was refused. False when it was not the name.
+    fn stand_in(&mut self, rest: &mut Spanned<DeTable<'_>>, place: &Path, span: &Range<usize>) -> bool {
+        let Some((Step::Key(name), parent)) = place.0.split_last() else { return false };
+        let words: Option<Vec<&str>> = parent.iter().map(Step::word).collect();
+        let Some(map) = words.and_then(|words| Place::at(&words)) else { return false };
+        let Some(table) = table_at_mut(rest.get_mut(), parent) else { return false };
+        if !table.get_key_value(name.as_str()).is_some_and(|(key, _)| key.span() == *span) {
+            return false;
+        }
+        let free = (0..=LIMIT).filter_map(|number| map.stand_in(number));
+        let Some(good) = free.into_iter().find(|good| !table.contains_key(good.as_str())) else {
+            return false;
+        };
+        let Some(value) = table.remove(name.as_str()) else { return false };
+        table.insert(Spanned::new(span.clone(), good.clone().into()), value);
+        self.stand_ins.push(Path(parent.to_vec()).key(good));
         true
     }
 
@@ -216,6 +242,16 @@ fn value_at<'t, 'a>(table: &'t DeTable<'a>, path: &Path) -> Option<&'t Spanned<D
 
 fn table_at<'t, 'a>(table: &'t DeTable<'a>, path: &Path) -> Option<&'t DeTable<'a>> {
     value_at(table, path)?.get_ref().as_table()
+}
+
+fn table_at_mut<'t, 'a>(table: &'t mut DeTable<'a>, path: &[Step]) -> Option<&'t mut DeTable<'a>> {
+    path.iter().try_fold(table, |table, step| match step {
+        Step::Key(key) => match table.get_mut(key.as_str())?.get_mut() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        },
+        Step::Index(_) => None,
+    })
 }
 
 fn remove(table: &mut DeTable<'_>, path: &[Step]) {

@@ -223,6 +223,14 @@ impl Place {
         (shape?.canonical)(text)
     }
 
+    /// A good name for an object of a map, one for each number.
+    pub(super) fn stand_in(self, number: usize) -> Option<String> {
+        let shape = name_shape(self.node).filter(|_| self.kind() == Kind::Map)?;
+        [format!("x{number}"), format!("192.0.2.1:{}", number + 1)]
+            .iter()
+            .find_map(|name| (shape.canonical)(name))
+    }
+
     /// Whether the value is the name of a network interface.
     pub(super) fn is_interface(self) -> bool {
         self.kind() == Kind::Value

@@ -19,6 +19,16 @@ pub(super) enum Step {
     Index(usize),
 }
 
+impl Step {
+    /// The key.
+    pub(super) fn word(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Index(_) => None,
+        }
+    }
+}
+
 /// The path of an object or a value, as TOML writes it: `virtual-server.web.real-server."10.1.0.21:80".weight`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Path(pub(super) Vec<Step>);
@@ -43,11 +53,6 @@ impl Path {
         let mut steps = self.0.clone();
         steps.push(step);
         Self(steps)
-    }
-
-    /// The named object that this lies in: its first two steps.
-    pub(super) fn object(&self) -> Self {
-        Self(self.0.iter().take(2).cloned().collect())
     }
 }
 

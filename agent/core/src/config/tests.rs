@@ -122,6 +122,35 @@ fn port_0_is_refused_wherever_it_stands() {
 }
 
 #[test]
+fn a_name_that_cannot_be_read_hides_no_mistake_beside_or_below_it() {
+    let more = "check = { kind = \"tcp\", interval = \"1s\", timeout = \"2s\" }\n\
+                forward = \"dr\"\n\
+                real-server.\"10.0.0.1:0\" = { weight = 70000, wait = 1 }\n\
+                real-server.\"10.0.0.2:81\" = { weight = -1 }\n\
+                real-server.\"10.0.0.3:81\" = {}\n\
+                persistence = \"1500ms\"";
+    let places: Vec<String> = refused(&service(more))
+        .iter()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "5:52 virtual-server.web.check.timeout",
+            "7:13 virtual-server.web.real-server.\"10.0.0.1:0\"",
+            "7:39 virtual-server.web.real-server.\"10.0.0.1:0\".weight",
+            "7:46 virtual-server.web.real-server.\"10.0.0.1:0\".wait",
+            "8:13 virtual-server.web.real-server.\"10.0.0.2:81\"",
+            "8:40 virtual-server.web.real-server.\"10.0.0.2:81\".weight",
+            "9:13 virtual-server.web.real-server.\"10.0.0.3:81\"",
+            "10:15 virtual-server.web.persistence",
+        ]
+    );
+    let lines = refused("[vrrp.\"w b\"]\ninterface = \"eth0\"\nvrid = 0\n");
+    assert_eq!(lines.len(), 3, "the name, the id and the addresses that are missing: {lines:?}");
+}
+
+#[test]
 fn values_of_another_type_are_refused_with_what_can_stand_there() {
     assert_eq!(
         refused("vrrp = 5\n[system]\nhostname = true"),
@@ -169,10 +198,10 @@ fn addresses_intervals_and_names_that_cannot_be_read_are_refused() {
         ]
     );
     assert_eq!(
-        refused("[vrrp.\"a b\"]\n[interface.much-too-long-name]"),
+        refused("[route.\"a b\"]\nto = \"::/0\"\nvia = \"fe80::1\"\n[interface.much-too-long-name]"),
         [
-            "1:7: vrrp.\"a b\": \"a b\" is not a name: 1 to 31 of a-z A-Z 0-9 . _ -, first a letter or digit",
-            "2:12: interface.much-too-long-name: \"much-too-long-name\" is not an interface name: 1 to 15 characters, \
+            "1:8: route.\"a b\": \"a b\" is not a name: 1 to 31 of a-z A-Z 0-9 . _ -, first a letter or digit",
+            "4:12: interface.much-too-long-name: \"much-too-long-name\" is not an interface name: 1 to 15 characters, \
          no blank, no '/'",
         ]
     );

@@ -47,7 +47,8 @@ pub fn split(line: &str) -> Vec<Word> {
 #[must_use]
 pub fn quote(word: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\\' | '#' | '|' | '?');
-    if !word.is_empty() && word.chars().all(plain) {
+    // A command whose first word begins with `=` would look like a line of TOML.
+    if !word.is_empty() && !word.starts_with('=') && word.chars().all(plain) {
         return word.to_owned();
     }
     let inner = word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -83,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_quoted_word_is_read_back_as_it_was() {
-        for word in ["", "a", "a b", "a\"b", "a\\b", "a\nb", "#", "|", "?", "\u{e4} \u{a0}", "\\", "\""] {
+        for word in ["", "a", "a b", "a\"b", "a\\b", "a\nb", "#", "|", "?", "=0", "\u{e4} \u{a0}", "\\", "\""]
+        {
             assert_eq!(texts(&quote(word)), [word], "{}", quote(word));
         }
         assert_eq!(join(&["set", "a b"]), "set \"a b\"");

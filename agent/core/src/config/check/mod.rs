@@ -54,9 +54,9 @@ impl Checker<'_> {
         self.problems.push(self.source.problem(severity, span, path, reason, help));
     }
 
-    /// Whether everything that was written in this object could be read.
+    /// Whether everything that was written here could be read.
     fn intact(&self, path: &Path) -> bool {
-        !self.damaged.contains(&path.object())
+        !self.damaged.iter().any(|cut| cut.0.starts_with(&path.0) || path.0.starts_with(&cut.0))
     }
 
     /// Whether the box's own addresses are all known.

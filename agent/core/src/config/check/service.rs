@@ -79,7 +79,7 @@ fn backend(checker: &mut Checker<'_>, path: &Path, server: &VirtualServer, endpo
     } else if endpoint.address == server.address {
         let reason = format!("{} is the virtual address itself", endpoint.address);
         checker.error(path, reason, "give the server's own address");
-    } else if server.forward == Forward::Dr && endpoint.port != server.port && checker.intact(path) {
+    } else if server.forward == Forward::Dr && endpoint.port != server.port {
         let reason =
             format!("direct routing cannot change the port from {} to {}", server.port, endpoint.port);
         let help = format!("write port {} here, or forward = \"nat\"", server.port);
@@ -132,7 +132,7 @@ fn probing(checker: &mut Checker<'_>, path: &Path, check: &Check) {
     } else if check.timeout.get().is_zero() {
         let help = "use 1ms or more, at most the interval";
         checker.error(&path.key("timeout"), "timeout 0 fails every probe", help);
-    } else if check.timeout > check.interval && checker.intact(path) {
+    } else if check.timeout > check.interval && checker.intact(&path.key("interval")) {
         let reason = format!("timeout {} is longer than the interval {}", check.timeout, check.interval);
         let help = "one probe must end before the next starts: shorten the timeout or lengthen the interval \
                     (defaults: interval 2s, timeout 1s)";

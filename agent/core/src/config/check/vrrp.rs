@@ -51,7 +51,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 fn shape(checker: &mut Checker<'_>, path: &Path, vrrp: &Vrrp) {
     let list = path.key("addresses");
     let Some(first) = vrrp.addresses.first() else {
-        if checker.intact(path) {
+        if checker.intact(&list) {
             checker.error(&list, "a virtual router without addresses", "give at least one virtual address");
         }
         return;
@@ -75,7 +75,8 @@ fn shape(checker: &mut Checker<'_>, path: &Path, vrrp: &Vrrp) {
 
 /// Priority 255 belongs to the owner of the addresses, and only to it (RFC 9568 section 6.1).
 fn owner(checker: &mut Checker<'_>, path: &Path, vrrp: &Vrrp) {
-    if !checker.interfaces_intact() || !checker.intact(path) {
+    let read = ["interface", "priority", "addresses"].iter().all(|key| checker.intact(&path.key(key)));
+    if !checker.interfaces_intact() || !read {
         return;
     }
     let own: HashMap<IpAddr, IfName> =

@@ -24,7 +24,9 @@ impl Document {
             Edit::Annotate(words, text) => self.annotate(words, text),
             Edit::Merge(text) => load::merge(self, text),
             Edit::Replace(text) => load::replace(self, text),
-        }
+        }?;
+        self.settle_comments();
+        Ok(())
     }
 
     fn set(&mut self, words: &[String]) -> Result<(), Misedit> {

@@ -136,6 +136,13 @@ impl Document {
         Config::parse(&self.print(), "candidate")
     }
 
+    /// A comment in an otherwise empty text is its head.
+    fn settle_comments(&mut self) {
+        if self.root.is_empty() && self.head.is_none() {
+            self.head = self.tail.take();
+        }
+    }
+
     /// Puts everything into the order and the spelling of the model.
     pub(super) fn settle(&mut self) {
         normalise(&mut self.root, Some(Place::root()));

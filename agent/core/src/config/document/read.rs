@@ -106,7 +106,9 @@ pub(super) fn document(text: &str, file: &str) -> Result<Document, Vec<Problem>>
     }
     let (head, tail) = (reader.notes.head, reader.notes.tail);
     agree(&source, &table)?;
-    Ok(Document { head, root: table, tail })
+    let mut document = Document { head, root: table, tail };
+    document.settle_comments();
+    Ok(document)
 }
 
 fn syntax(source: &Source<'_>, error: &toml::de::Error) -> Problem {
