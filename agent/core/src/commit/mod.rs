@@ -7,6 +7,7 @@
 //! With a guard it also goes back when VRRP or service health has become worse than before the commit and stays so
 //! for the settle time: checks and elections need a moment after any change.
 
+mod merge;
 mod picture;
 
 use core::fmt;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Instant;
 
+pub use merge::rebase;
 pub use picture::{Picture, RouterView, ServiceView, settle};
 
 /// Counts commits over the life of a box, from 1.

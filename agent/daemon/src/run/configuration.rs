@@ -8,8 +8,9 @@ use bascule_core::net::Name;
 
 use super::commit::Asked;
 use super::node::Agent;
-use super::session::{Refusal, check, view};
+use super::session::Refusal;
 use super::source::Made;
+use super::view::{check, view};
 use crate::sys::{boottime, wall};
 
 impl Agent {

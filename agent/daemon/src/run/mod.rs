@@ -20,6 +20,7 @@ mod power_tests;
 mod session;
 mod source;
 mod survivor;
+mod view;
 
 use std::io;
 use std::path::PathBuf;

@@ -5,18 +5,20 @@
 //! it is refused with the names of the objects. Candidates survive a restart of the agent (a file in the run
 //! directory), and for 30 minutes the end of the line that they were made on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use bascule_core::commit::rebase;
+use bascule_core::config::Document;
 use bascule_core::config::edit::{Edit, Misedit};
-use bascule_core::config::{Checked, Document, Problem, words};
-use bascule_core::control::{Form, Open, SessionId};
+use bascule_core::control::{Open, SessionId};
 use bascule_core::net::Name;
 use bascule_core::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::left::Left;
+use super::view::check;
 use crate::snapshot::BootId;
 
 /// How long a candidate is kept when its line is gone.
@@ -380,101 +382,6 @@ fn gone() -> Refusal {
     Refusal::line(
         "this candidate is gone: it was left for too long, or taken over on another line; 'configure' again",
     )
-}
-
-/// The object that a place belongs to: `virtual-server web`, `system hostname`.
-fn object(place: &[String]) -> Vec<String> {
-    place.iter().take(2).cloned().collect()
-}
-
-fn objects(new: &Document, old: &Document) -> BTreeSet<Vec<String>> {
-    new.changed(old).iter().map(|place| object(place)).collect()
-}
-
-/// The changes from `base` to `candidate`, made to `running`.
-///
-/// # Errors
-/// Names the objects that both changed, and not alike.
-pub fn rebase(base: &Document, candidate: &Document, running: &Document) -> Result<Document, Vec<String>> {
-    let (ours, theirs) = (objects(candidate, base), objects(running, base));
-    let differ = objects(candidate, running);
-    let both: Vec<String> = ours
-        .intersection(&theirs)
-        .filter(|object| differ.contains(*object))
-        .map(|o| words::join(o))
-        .collect();
-    if !both.is_empty() {
-        let mut lines: Vec<String> =
-            both.iter().map(|object| format!("{object} was changed by another commit meanwhile")).collect();
-        lines
-            .push("nothing was committed: 'discard' and change it again, on top of what runs now".to_owned());
-        return Err(lines);
-    }
-    let mut merged = running.clone();
-    for object in ours.difference(&theirs) {
-        if running.part(object).is_ok() {
-            merged.apply(&Edit::Delete(object.clone())).map_err(misfit)?;
-        }
-        if let Ok(part) = candidate.part(object) {
-            merged.apply(&Edit::Merge(part.print())).map_err(misfit)?;
-        }
-    }
-    Ok(merged)
-}
-
-fn misfit(error: Misedit) -> Vec<String> {
-    let reason = error.reason;
-    vec![
-        format!("the changes do not fit what runs now: {reason}"),
-        "nothing was committed: 'discard'".to_owned(),
-    ]
-}
-
-/// A document as the control socket shows it.
-///
-/// # Errors
-/// When nothing is at the path.
-pub fn view(
-    document: &Document,
-    path: &[String],
-    form: Form,
-    older: &Document,
-) -> Result<Vec<String>, Refusal> {
-    if let Form::Compare(_) = form {
-        let part = |document: &Document| document.part(path).unwrap_or_default();
-        return Ok(if path.is_empty() {
-            document.compare(older)
-        } else {
-            part(document).compare(&part(older))
-        });
-    }
-    let part = document.part(path).map_err(Refusal::Misedit)?;
-    Ok(match form {
-        Form::Text => part.print().lines().map(str::to_owned).collect(),
-        Form::Set => part.set_lines(),
-        Form::Json => format!("{:#}", part.json()).lines().map(str::to_owned).collect(),
-        Form::Compare(_) => Vec::new(),
-    })
-}
-
-/// Checks a document: its warnings.
-///
-/// # Errors
-/// All errors, with the paths of the shell.
-pub fn check(document: &Document) -> Result<Vec<String>, Vec<String>> {
-    let lines = |problems: &[Problem]| problems.iter().map(shell_line).collect();
-    match document.check() {
-        Ok(Checked { warnings, .. }) => Ok(lines(&warnings)),
-        Err(problems) => Err(lines(&problems)),
-    }
-}
-
-/// A problem where the shell has it: `vrrp front vrid: REASON (HELP)`.
-fn shell_line(problem: &Problem) -> String {
-    let place = words::join(&problem.words);
-    let place = if place.is_empty() { format!("line {}", problem.line) } else { place };
-    let help = if problem.help.is_empty() { String::new() } else { format!(" ({})", problem.help) };
-    format!("{place}: {}{help}", problem.reason)
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
+use bascule_core::control::Form;
+
 use super::*;
+use crate::run::view::view;
 use crate::scratch::Scratch;
 
 const BASE: &str = "[system]\nhostname = \"lb1\"\n\n[virtual-server.web]\naddress = \"192.0.2.1\"\nport = 80\n\n\

@@ -143,7 +143,9 @@ impl Simulated {
                 let possible = if named { inode.possible() } else { vec![inode.durable.clone()] };
                 contents = contents
                     .into_iter()
-                    .flat_map(|before| possible.iter().map(move |one| [&*before, &[one.clone()]].concat()))
+                    .flat_map(|before| {
+                        possible.iter().map(move |one| [&*before, std::slice::from_ref(one)].concat())
+                    })
                     .collect();
             }
             disks.extend(contents.into_iter().map(|contents| Self::of(contents, names.clone())));

@@ -8,19 +8,20 @@
 //! At a start runs the newest revision that is whole, good and confirmed; else the one before it, and so on; else the
 //! rescue configuration; else failsafe, which is the factory's without any service. Each fall is an alarm.
 
+mod history;
+mod start;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bascule_core::commit::{Generation, GoBack, Pending, Timer};
+use bascule_core::commit::{Generation, GoBack, Timer};
 use bascule_core::config::migrate::migrate;
 use bascule_core::config::{Config, Problem, SCHEMA_VERSION};
-use bascule_core::control::CommitLine;
-use bascule_core::time::Instant;
 
 use crate::store::files::Files;
 use crate::store::revision::{Revision, bare, schema_of};
-use crate::store::revisions::{Found, Revisions, kept};
+use crate::store::revisions::Revisions;
 use crate::store::{self, StoreError};
 
 /// Longest configuration file in bytes: as in `Config::parse`, and the lines of the store around it.
@@ -105,57 +106,6 @@ impl<F: Files> Source<F> {
         self.running.as_ref().map(|revision| revision.generation)
     }
 
-    /// What runs from the start, at `wall` (seconds since 1970). `left` is what a predecessor of this boot waited for.
-    pub fn start(&mut self, now: Instant, wall: u64, left: Option<Pending>) -> Start {
-        if let Err(error) = self.store.prepare() {
-            self.alarm(format!("revisions of the configuration are not kept: {error}"));
-        }
-        let all = self.store.all();
-        let (mut timer, back) = Timer::start(now, &kept(&all), left);
-        let (refused, from_file) = match self.edited(&all) {
-            None => (None, None),
-            Some(_) if timer.pending().is_some() => {
-                let file = self.file.display();
-                tracing::warn!("{file} was edited: it is not read while a commit waits for its confirmation");
-                (None, None)
-            }
-            Some(content) => match self.take(&content, wall) {
-                Ok(loaded) => (None, Some(loaded)),
-                Err(lines) => (Some(lines), None),
-            },
-        };
-        if let Some(loaded) = from_file {
-            if let Some(generation) = self.generation() {
-                timer.handle(now, bascule_core::commit::Event::Committed(generation));
-            }
-            return Start { loaded, refused: None, timer, back: None };
-        }
-        if let Some(gone) = &back
-            && let Some(loaded) = self.go_back(gone, wall)
-        {
-            if let Some(generation) = self.generation() {
-                timer.handle(now, bascule_core::commit::Event::Committed(generation));
-            }
-            return Start { loaded, refused, timer, back };
-        }
-        let waits = timer.pending().map(|pending| pending.generation);
-        let stored = self.newest(&all, waits).or_else(|| self.rescue());
-        if let Some(loaded) = stored {
-            self.mirror();
-            return Start { loaded, refused, timer, back: None };
-        }
-        let (loaded, refused) = self.without_any(refused);
-        Start { loaded, refused, timer, back: None }
-    }
-
-    /// The content of the file when somebody edited it.
-    fn edited(&self, all: &[Found]) -> Option<Vec<u8>> {
-        let content = self.store.files().read(&self.file, FILE_MAX + 1).ok()?;
-        let newest = all.iter().find_map(|found| found.revision.as_ref().ok());
-        let ours = newest.is_some_and(|newest| newest.print().as_bytes() == content);
-        (!ours && !self.store.seen(&content)).then_some(content)
-    }
-
     /// Makes what stands in the file the running configuration and a revision. It runs also when it cannot be kept.
     fn take(&mut self, content: &[u8], wall: u64) -> Result<Loaded, Vec<String>> {
         let name = self.file.display().to_string();
@@ -188,99 +138,6 @@ impl<F: Files> Source<F> {
         let Made { user, comment, time } = made;
         let (generation, text) = (self.store.next(), text.to_owned());
         Revision { schema: SCHEMA_VERSION, generation, time, user, comment, confirmed, text }
-    }
-
-    /// The newest revision that may run and can. Those above it that cannot are alarms.
-    fn newest(&mut self, all: &[Found], waits: Option<Generation>) -> Option<Loaded> {
-        let mut falls = Vec::new();
-        let mut found = None;
-        for one in all {
-            match &one.revision {
-                Ok(revision) if !revision.confirmed && Some(revision.generation) != waits => {}
-                Ok(revision) => match self.load(revision) {
-                    Ok(loaded) => {
-                        found = Some((revision.clone(), loaded));
-                        break;
-                    }
-                    Err(lines) => falls.push(format!("revision {}: {}", one.generation, lines.join("; "))),
-                },
-                Err(error) => {
-                    falls.push(format!("revision {} ({}): {error}", one.generation, one.path.display()))
-                }
-            }
-        }
-        for fall in falls {
-            self.alarm(format!("a revision of the configuration cannot be used: {fall}"));
-        }
-        let (revision, mut loaded) = found?;
-        if !self.alarms.is_empty() {
-            loaded.origin = format!("{}, as newer ones cannot be used", describe(&revision));
-        }
-        self.runs(revision, &loaded.text);
-        Some(loaded)
-    }
-
-    fn rescue(&mut self) -> Option<Loaded> {
-        let found = self.store.rescue()?;
-        let loaded = match &found.revision {
-            Ok(revision) => self.load(revision).map_err(|lines| lines.join("; ")),
-            Err(error) => Err(error.to_string()),
-        };
-        match (found.revision, loaded) {
-            (Ok(revision), Ok(loaded)) => {
-                self.alarm(
-                    "no revision of the configuration can be used: the rescue configuration runs".to_owned(),
-                );
-                self.text.clone_from(&revision.text);
-                let origin = format!("the rescue configuration ({})", found.path.display());
-                Some(Loaded { origin, ..loaded })
-            }
-            (_, Err(error)) => {
-                self.alarm(format!(
-                    "the rescue configuration ({}) cannot be used: {error}",
-                    found.path.display()
-                ));
-                None
-            }
-            (Err(_), Ok(_)) => None,
-        }
-    }
-
-    /// The factory's on a box that has not been configured yet; else failsafe: management only.
-    fn without_any(&mut self, refused: Option<Vec<String>>) -> (Loaded, Option<Vec<String>>) {
-        let file = self.file.display().to_string();
-        let fresh = refused.is_none() && self.alarms.is_empty();
-        let why = if fresh { "does not exist" } else { "cannot be used" };
-        let factory = self.factory.as_ref().map(|path| {
-            let name = path.display().to_string();
-            let content =
-                self.store.files().read(path, FILE_MAX).map_err(|e| vec![format!("{name}: {e}")])?;
-            let text = decode(&content, &name).map_err(|error| vec![error])?;
-            parse(text, &name, format!("{name}, as {file} {why}"))
-        });
-        let lines =
-            refused.unwrap_or_else(|| vec![format!("{file} does not exist: write the configuration there")]);
-        match factory {
-            Some(Ok(loaded)) if fresh => {
-                self.text.clone_from(&loaded.text);
-                return (loaded, None);
-            }
-            Some(Ok(loaded)) => {
-                self.failsafe = true;
-                self.alarm("failsafe: management only, no virtual router and no service runs".to_owned());
-                self.text.clone_from(&loaded.text);
-                let mut config = Arc::unwrap_or_clone(loaded.config);
-                config.vrrp.clear();
-                config.virtual_server.clear();
-                config.sync = None;
-                return (Loaded { config: Arc::new(config), ..loaded }, Some(lines));
-            }
-            Some(Err(lines)) => lines.iter().for_each(|line| tracing::error!("{line}")),
-            None => {}
-        }
-        self.failsafe = true;
-        let origin = "nothing: no configuration could be read".to_owned();
-        (Loaded { config: Arc::default(), text: String::new(), origin, warnings: Vec::new() }, Some(lines))
     }
 
     /// Parses a stored one. One of an older schema is brought to today's in memory: its file stays as it is, so that
@@ -439,44 +296,6 @@ impl<F: Files> Source<F> {
         let revision = self.revision(&self.text, made, true);
         self.store.save_rescue(&revision).map_err(|error| error.to_string())
     }
-
-    /// The revisions that can be read, newest first; 0 is the running one.
-    fn history(&self) -> Vec<Revision> {
-        let running = self.generation();
-        let all = self.store.all().into_iter().filter_map(|found| found.revision.ok());
-        all.filter(|revision| running.is_none_or(|running| revision.generation <= running)).collect()
-    }
-
-    /// For `show system commits`.
-    pub fn commits(&self) -> Vec<CommitLine> {
-        let first = u32::from(self.running.is_none());
-        let line = |(revision, r): (u32, Revision)| CommitLine {
-            revision,
-            generation: r.generation.0,
-            time: r.time,
-            user: r.user,
-            comment: r.comment,
-            unconfirmed: !r.confirmed,
-        };
-        (first..).zip(self.history()).map(line).collect()
-    }
-
-    /// The text of an older revision: 0 is the running one.
-    ///
-    /// # Errors
-    /// When there is none with this number.
-    pub fn text(&self, revision: u32) -> Result<String, String> {
-        if revision == 0 {
-            return Ok(self.text.clone());
-        }
-        let first = u32::from(self.running.is_none());
-        let found = (first..).zip(self.history()).find(|(number, _)| *number == revision);
-        let none =
-            || format!("there is no revision {revision}: 'show system commits' lists those that are kept");
-        let found = found.map(|(_, found)| found).ok_or_else(none)?;
-        today(&found.text, found.schema, &format!("revision {}", found.generation))
-            .map_err(|lines| lines.join("; "))
-    }
 }
 
 /// A text of an older schema in today's.
@@ -507,5 +326,4 @@ fn decode<'a>(content: &'a [u8], name: &str) -> Result<&'a str, String> {
 }
 
 #[cfg(test)]
-#[path = "source_tests.rs"]
 mod tests;

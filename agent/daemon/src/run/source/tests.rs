@@ -1,7 +1,8 @@
 use std::fs;
 use std::time::Duration;
 
-use bascule_core::commit::{Event, Guard, Picture};
+use bascule_core::commit::{Event, Guard, Pending, Picture};
+use bascule_core::time::Instant;
 
 use super::*;
 use crate::scratch::Scratch;
