@@ -207,13 +207,18 @@ fn duration(text: &str) -> Result<Value, String> {
     }
 }
 
-/// An address, or labels of letters, digits and hyphens (RFC 1123 section 2.1).
+/// An address, a link-local one with its interface (`fe80::1%eth0`, RFC 4007 section 11), or labels of letters,
+/// digits and hyphens (RFC 1123 section 2.1).
 fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         let good = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         (1..=63).contains(&label.len()) && good && !label.starts_with('-')
     };
+    let zoned = |(address, zone): (&str, &str)| {
+        address.parse::<core::net::Ipv6Addr>().is_ok() && zone.parse::<IfName>().is_ok()
+    };
     text.parse::<IpAddr>().is_ok()
+        || text.split_once('%').is_some_and(zoned)
         || (text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label))
 }
 
