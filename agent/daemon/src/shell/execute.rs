@@ -149,6 +149,10 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         if let Show::Configuration { path, set } = show {
             return self.show_configuration(path, *set, line);
         }
+        if matches!(show, Show::Users) {
+            let report = look::users(&self.place.state_dir, &self.place.run_dir);
+            return self.print(report, line);
+        }
         match look::show(show, &self.agent) {
             Ok(report) => self.print(report, line),
             Err(error) => self.refuse(&error.to_string()),
