@@ -111,8 +111,8 @@ fn way(context: &mut Context) -> Result<Outcome> {
         ensure!(lines[2].starts_with(&format!(" 2  {target} ")), "{said}");
         ensure!(lines[1..].iter().all(|line| line.matches(" ms").count() == 3), "{said}");
     }
-    b.netns.ip("address del 10.9.2.2/24 dev eth0")?;
-    let (good, said) = shell(&a.netns, NO_AGENT, "ping 10.9.2.2 count 5")?;
+    // Nobody answers the router's ARP: it says so after three of its questions.
+    let (good, said) = shell(&a.netns, NO_AGENT, "ping 10.9.2.77 count 5")?;
     ensure!(!good && said.contains("From 10.9.1.254 icmp_seq=1 Destination Host Unreachable"), "{said}");
     Ok(passed("2 hops in both families"))
 }

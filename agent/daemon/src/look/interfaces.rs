@@ -1,6 +1,5 @@
 //! `show interfaces`: state, addresses and counters of the kernel's interfaces.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use bascule_core::desired::OURS;
@@ -323,15 +322,6 @@ fn to_json(interface: &Interface) -> Value {
         "received": counters(&interface.received),
         "sent": counters(&interface.sent),
     })
-}
-
-/// The names of all interfaces, for what names one that is not there.
-#[must_use]
-pub fn names(links: &Links) -> Vec<String> {
-    let names: HashSet<String> = links.links.iter().filter_map(netlink::name).collect();
-    let mut names: Vec<String> = names.into_iter().collect();
-    names.sort();
-    names
 }
 
 #[cfg(test)]

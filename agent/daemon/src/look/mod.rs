@@ -4,8 +4,6 @@
 //! What the agent knows comes from its control socket; what the kernel knows is read here, so that it can be seen
 //! when the agent is dead.
 
-#![allow(dead_code, unused_imports, reason = "the shell wires these on its way")]
-
 pub mod arping;
 pub mod check;
 pub mod monitor;
@@ -51,6 +49,7 @@ pub use self::arping::arping;
 pub use self::check::check;
 pub use self::monitor::monitor;
 pub use self::ping::ping;
+#[allow(unused_imports, reason = "for the support bundle")]
 pub use self::tech::redact;
 pub use self::traceroute::traceroute;
 pub use self::users::show as users;

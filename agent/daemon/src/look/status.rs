@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bascule_core::config::model::Protocol;
 use bascule_core::router::{Counters, Role, Roles};
