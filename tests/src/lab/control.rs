@@ -54,6 +54,24 @@ impl Client {
     }
 }
 
+/// One request and its reply.
+///
+/// # Errors
+/// The agent does not answer.
+pub fn ask(agent: &Agent, request: &Request) -> Result<Reply> {
+    let mut stream = connect(agent)?;
+    stream.write_all(&encode(request))?;
+    let mut decoder = Decoder::new(FRAME_MAX);
+    let mut bytes = [0; 4096];
+    loop {
+        let read = stream.read(&mut bytes).with_context(|| format!("no reply to {request:?}"))?;
+        ensure!(read > 0, "disconnected instead of a reply to {request:?}");
+        if let Some(reply) = decoder.push(&bytes[..read]).into_iter().next() {
+            return Ok(reply?);
+        }
+    }
+}
+
 fn connect(agent: &Agent) -> Result<UnixStream> {
     let path = agent.socket();
     let stream =

@@ -39,13 +39,17 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A keepalived on a node.
-struct Keepalived {
+pub struct Keepalived {
     dir: TempDir,
     process: Process,
 }
 
 impl Keepalived {
-    fn start(node: &Node, priority: u8) -> Result<Self> {
+    /// Starts one with both virtual routers.
+    ///
+    /// # Errors
+    /// There is no keepalived.
+    pub fn start(node: &Node, priority: u8) -> Result<Self> {
         host::need(&["keepalived"])?;
         let dir = TempDir::new("keepalived")?;
         let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();

@@ -15,6 +15,7 @@ mod keepalived;
 mod look;
 mod monitor;
 mod observer;
+pub mod operate;
 pub mod process;
 mod reload;
 mod restart;
@@ -43,6 +44,7 @@ pub fn cases() -> Vec<Case> {
         commit::cases(),
         check::cases(),
         control::cases(),
+        operate::cases(),
         hostile::cases(),
         health::cases(),
         look::cases(),

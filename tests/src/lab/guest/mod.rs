@@ -4,6 +4,7 @@
 //! The guest's driver is this same program. It reports on the serial line, the first case's process keeps what
 //! it said for the others.
 
+mod drain;
 mod driver;
 mod examples;
 mod failover;
@@ -51,6 +52,7 @@ fn guest_cases() -> Vec<GuestCase> {
         traffic::cases(),
         repair::cases(),
         health::cases(),
+        drain::cases(),
         failover::cases(),
     ];
     groups.into_iter().flatten().collect()
