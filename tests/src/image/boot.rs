@@ -130,8 +130,8 @@ fn bad_config(context: &mut Context) -> Result<Outcome> {
     let slot = build::slot(Board::X86_64, Profile::Lab, Flavour::Cloud)?;
     let bad = ALONE.replace("priority = 200", "prioity = 200");
     let machine = switch_on(context, &slot, &bad, Firmware::Bios)?;
-    // The factory's name, and no role: nothing of the bad file runs.
-    let text = status(&machine, "bascule> ")?;
+    // Failsafe, and no role: nothing of the bad file runs.
+    let text = status(&machine, "FAILSAFE# ")?;
     // The console breaks lines at its width.
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for wanted in ["factory.toml", "prioity"] {
