@@ -283,73 +283,73 @@ macro_rules! textual {
     };
 }
 
-/// Name of a Linux network interface: 1 to 15 bytes, no blank, no `/` (`dev_valid_name` in `net/core/dev.c`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct IfName(heapless::String<15>);
+/// A short string with a rule of its own: `$good` tells whether a text is one.
+macro_rules! short {
+    ($(#[$doc:meta])* $name:ident[$length:literal], $pattern:literal, $example:literal, $good:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(heapless::String<$length>);
 
-impl IfName {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for IfName {
-    type Err = ValueError;
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let bad = text.is_empty()
-            || text == "."
-            || text == ".."
-            || text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
-        match heapless::String::try_from(text) {
-            Ok(name) if !bad => Ok(Self(name)),
-            _ => Err(ValueError::IfName(text.to_owned())),
+        impl $name {
+            /// The name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
-}
 
-impl fmt::Display for IfName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-textual!(IfName, "^[^/:\\s]{1,15}$", "eth0");
-
-/// Name that an operator gives to an object (a virtual router, a service): 1 to 31 of `a-z A-Z 0-9 . _ -`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(heapless::String<31>);
-
-impl Name {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Name {
-    type Err = ValueError;
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        let rest = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-        match heapless::String::try_from(text) {
-            Ok(name) if first && rest => Ok(Self(name)),
-            _ => Err(ValueError::Name(text.to_owned())),
+        impl FromStr for $name {
+            type Err = ValueError;
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                let good: fn(&str) -> bool = $good;
+                match heapless::String::try_from(text) {
+                    Ok(name) if good(text) => Ok(Self(name)),
+                    _ => Err(ValueError::$name(text.to_owned())),
+                }
+            }
         }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        textual!($name, $pattern, $example);
+    };
+}
+
+short! {
+    /// Name of a Linux network interface: 1 to 15 bytes, no blank, no `/` (`dev_valid_name` in `net/core/dev.c`).
+    IfName[15], "^[^/:\\s]{1,15}$", "eth0", |text| {
+        let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+        !matches!(text, "" | "." | "..") && !text.chars().any(bad)
     }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+short! {
+    /// Name that an operator gives to an object (a virtual router, a service): 1 to 31 of `a-z A-Z 0-9 . _ -`.
+    Name[31], "^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$", "web", |text| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
     }
 }
 
-textual!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$", "web");
+short! {
+    /// Name of an IPVS scheduler module, `ip_vs_NAME` (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the NUL).
+    /// Any name is allowed: only the running kernel knows which it has.
+    Scheduler[15], "^[a-z0-9_]{1,15}$", "wlc", |text| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    }
+}
+
+impl Default for Scheduler {
+    /// `wlc`, as ipvsadm's.
+    fn default() -> Self {
+        Self(heapless::String::try_from("wlc").unwrap_or_default())
+    }
+}
 
 /// A host by its name (RFC 1123: labels of letters, digits and hyphens, 253 bytes at most) or its address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -397,47 +397,6 @@ impl fmt::Display for Host {
 }
 
 textual!(Host, "^[A-Za-z0-9.:-]{1,253}$", "ntp.example.net");
-
-/// Name of an IPVS scheduler module, `ip_vs_NAME` (`IP_VS_SCHEDNAME_MAXLEN` is 16 with the NUL).
-/// Any name is allowed: only the running kernel knows which it has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Scheduler(heapless::String<15>);
-
-impl Scheduler {
-    /// The name as `ipvsadm -s` takes it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Scheduler {
-    /// `wlc`, as ipvsadm's.
-    fn default() -> Self {
-        Self(heapless::String::try_from("wlc").unwrap_or_default())
-    }
-}
-
-impl FromStr for Scheduler {
-    type Err = ValueError;
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let good = !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        match heapless::String::try_from(text) {
-            Ok(name) if good => Ok(Self(name)),
-            _ => Err(ValueError::Scheduler(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-textual!(Scheduler, "^[a-z0-9_]{1,15}$", "wlc");
 
 /// An address with its prefix length, as `ip address add` takes it. A bare address means a host prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -57,7 +57,7 @@ impl Running {
     #[must_use]
     pub fn new(text: &str) -> Self {
         // What runs was read before; only a text that never ran cannot be a document.
-        Self { text: text.to_owned(), document: Document::parse(text, "running").unwrap_or_default() }
+        Self { text: text.to_owned(), document: Document::of_running(text, "running").unwrap_or_default() }
     }
 
     /// Its text.

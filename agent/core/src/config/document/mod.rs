@@ -109,6 +109,15 @@ impl Document {
         read::document(text, file)
     }
 
+    /// Reads a text that the model has read. Marks that cannot be told apart are comments then, so that nothing that
+    /// counts is ever lost.
+    ///
+    /// # Errors
+    /// When it is no TOML.
+    pub fn of_running(text: &str, file: &str) -> Result<Self, Vec<Problem>> {
+        read::document(text, file).or_else(|_| read::plain(text, file))
+    }
+
     /// The document of a configuration, without what the model's defaults say.
     #[must_use]
     pub fn of(config: &Config) -> Self {

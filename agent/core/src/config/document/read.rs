@@ -76,6 +76,15 @@ impl Unmarked {
 
 /// Reads a text.
 pub(super) fn document(text: &str, file: &str) -> Result<Document, Vec<Problem>> {
+    read(text, file, unmark(text))
+}
+
+/// Reads a text with its marks taken for comments.
+pub(super) fn plain(text: &str, file: &str) -> Result<Document, Vec<Problem>> {
+    read(text, file, Unmarked { text: text.to_owned(), marks: BTreeMap::new() })
+}
+
+fn read(text: &str, file: &str, unmarked: Unmarked) -> Result<Document, Vec<Problem>> {
     if text.len() > TEXT_MAX {
         return Err(vec![too_long(file)]);
     }
@@ -84,7 +93,6 @@ pub(super) fn document(text: &str, file: &str) -> Result<Document, Vec<Problem>>
     if !errors.is_empty() {
         return Err(errors.iter().map(|error| syntax(&source, error)).collect());
     }
-    let unmarked = unmark(text);
     let (root, errors) = DeTable::parse_recoverable(&unmarked.text);
     if !errors.is_empty() {
         return Err(errors.iter().map(|error| syntax(&source, error)).collect());

@@ -432,6 +432,13 @@ fn lines_that_are_marked_only_in_part_are_refused_with_the_place() {
 }
 
 #[test]
+fn marks_that_cannot_be_told_apart_are_comments_in_what_runs() {
+    let text = "[system]\n#~ [vrrp.web]\nhostname = \"lb1\"\n";
+    let running = Document::of_running(text, "f").expect("the model reads it");
+    assert_eq!(running.print(), "[system]\n# ~ [vrrp.web]\nhostname = \"lb1\"\n");
+}
+
+#[test]
 fn a_part_is_shown_with_the_tables_that_it_lies_in() {
     let document = made(&WEB);
     let part = document.part(&["virtual-server", "web", "real-server", "10.1.0.21:80"]).expect("there");
