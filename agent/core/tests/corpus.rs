@@ -7,17 +7,29 @@ use std::path::Path;
 mod config_set;
 #[path = "../fuzz/bodies/config_text.rs"]
 mod config_text;
+#[path = "../fuzz/bodies/shell_editor.rs"]
+mod shell_editor;
+#[path = "../fuzz/bodies/shell_line.rs"]
+mod shell_line;
+
+/// Runs a target's body on every text of its corpus.
+fn replay(target: &str, body: impl Fn(&str)) {
+    replay_bytes(target, |bytes| {
+        if let Ok(text) = str::from_utf8(bytes) {
+            body(text);
+        }
+    });
+}
 
 /// Runs a target's body on every file of its corpus.
-fn replay(target: &str, body: impl Fn(&str)) {
+fn replay_bytes(target: &str, body: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut count = 0;
     for entry in std::fs::read_dir(&directory).expect("a corpus") {
         let path = entry.expect("an entry").path();
         let bytes = std::fs::read(&path).expect("a readable input");
-        let Ok(text) = String::from_utf8(bytes) else { continue };
         println!("{}", path.display());
-        body(&text);
+        body(&bytes);
         count += 1;
     }
     assert!(count > 0, "{} is empty", directory.display());
@@ -31,4 +43,14 @@ fn every_kept_configuration_text_is_read_or_refused_and_printed_stably() {
 #[test]
 fn every_kept_command_script_makes_a_document_that_text_and_commands_make_again() {
     replay("config_set", config_set::config_set);
+}
+
+#[test]
+fn every_kept_typing_executes_only_at_the_end_of_a_line() {
+    replay_bytes("shell_editor", shell_editor::shell_editor);
+}
+
+#[test]
+fn every_kept_line_of_the_shell_is_understood_or_refused_within_it() {
+    replay("shell_line", shell_line::shell_line);
 }

@@ -106,6 +106,12 @@ impl<T: Terminal> Desk<T> {
         }
     }
 
+    /// The terminal alone.
+    #[cfg(test)]
+    pub fn into_terminal(self) -> T {
+        self.terminal
+    }
+
     /// Whether there is a person: a terminal, not a pipe.
     #[must_use]
     pub fn interactive(&self) -> bool {

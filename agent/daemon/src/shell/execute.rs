@@ -55,7 +55,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
 
     /// What only a console of a box can do is refused before anything is asked.
     fn possible_here(&mut self, command: &Command) -> io::Result<bool> {
-        let on_box = self.on_box || std::fs::exists("/run/bascule/box").unwrap_or(false);
+        let on_box = self.on_box || init_is_ours();
         if matches!(command, Command::Reboot(_) | Command::Poweroff(_) | Command::FactoryReset) && !on_box {
             self.refuse("Only a console of a box can do this.")?;
             return Ok(false);
@@ -130,10 +130,8 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         lines.push(
             "Words may be shortened. ? tells what can follow, Tab completes, arrows recall,".to_owned(),
         );
-        lines.push(
-            "Ctrl-R searches what was typed. Behind | stand match, except, begin, last, count,".to_owned(),
-        );
-        lines.push("json, set and no-more.".to_owned());
+        lines.push("Ctrl-R searches what was typed. Behind | stand match, except, begin, last,".to_owned());
+        lines.push("count, json, set and no-more.".to_owned());
         let facts: Vec<_> = hints.iter().map(|hint| (hint.word.clone(), hint.help.clone())).collect();
         self.print(Report::new(&facts, lines), line)
     }
@@ -237,6 +235,12 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         }
         Ok(())
     }
+}
+
+/// Whether process 1 is this program: a box, and no test or workstation.
+fn init_is_ours() -> bool {
+    let program = |link: &str| std::fs::read_link(link).ok();
+    program("/proc/1/exe").is_some_and(|init| Some(init) == program("/proc/self/exe"))
 }
 
 fn worked(result: io::Result<bool>) -> io::Result<Outcome> {

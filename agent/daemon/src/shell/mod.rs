@@ -14,6 +14,13 @@ mod output;
 mod script;
 pub mod tty;
 
+#[cfg(test)]
+mod pty_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -34,8 +34,9 @@ pub fn mistake(mistake: &Mistake, line: &str, prompt: Option<usize>, columns: us
         }
         // The row above shows another part of the line, or it was never there.
         Some(_) | None => {
-            let start = mistake.column.saturating_sub(30);
-            let part: String = ascii(line).chars().skip(start).take(WIDTH - 4).collect();
+            let room = columns.saturating_sub(4).clamp(8, WIDTH - 4);
+            let start = mistake.column.saturating_sub(room / 2);
+            let part: String = ascii(line).chars().skip(start).take(room).collect();
             lines.push(format!("  {part}"));
             lines.push(format!("{:>width$}", "^", width = 2 + mistake.column - start + 1));
         }

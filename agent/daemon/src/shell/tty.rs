@@ -73,7 +73,7 @@ impl Tty {
         Self::raw(console.try_clone()?, console)
     }
 
-    fn raw(input: File, output: File) -> io::Result<Self> {
+    pub(super) fn raw(input: File, output: File) -> io::Result<Self> {
         // A line that hangs up is read as ended, so that the candidate is kept; the signal would end us before that.
         let mut hang_up = SigSet::empty();
         hang_up.add(Signal::SIGHUP);
