@@ -18,6 +18,7 @@ pub mod overrides;
 pub mod desired;
 pub mod reconcile;
 pub mod links;
+pub mod ntp;
 pub mod status;
 pub mod commit;
 pub mod control;
