@@ -42,6 +42,8 @@ pub fn root(contents: &Contents<'_>) -> Result<Archive> {
         0o644,
         "root:x:0:0:root:/root:/sbin/bascule\nnobody:x:65534:65534:nobody:/:/\n",
     );
+    // The root is read-only; the agent writes the name servers there.
+    archive.symlink("/etc/resolv.conf", "/run/bascule/resolv.conf");
     archive.file("/etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
     archive.file("/etc/bascule/release", 0o644, contents.release);
     if let Some(factory) = contents.factory {
@@ -178,6 +180,7 @@ mod tests {
                 ("etc/bascule/release", 0o100_644),
                 ("etc/group", 0o100_644),
                 ("etc/passwd", 0o100_644),
+                ("etc/resolv.conf", 0o120_777),
                 ("init", 0o100_755),
                 ("proc", 0o040_755),
                 ("root", 0o040_700),

@@ -26,6 +26,7 @@ mod run;
 mod scratch;
 mod shell;
 mod store;
+mod system;
 
 /// Where an agent keeps its socket and what a successor needs.
 const RUN_DIR: &str = "/run/bascule";

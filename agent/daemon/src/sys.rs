@@ -1,13 +1,14 @@
 //! What the operating system offers and no crate wraps safely: the only module with `unsafe`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::mem;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use bascule_core::time::Instant;
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime, clock_settime};
 use socket2::{SockAddr, SockAddrStorage};
 
 /// Now, on `CLOCK_MONOTONIC`: the core's scale of time.
@@ -119,6 +120,56 @@ pub fn window_size(terminal: &File) -> io::Result<(u16, u16)> {
     // outlives it.
     unsafe { get_size(terminal.as_raw_fd(), &raw mut size) }?;
     Ok((size.ws_col, size.ws_row))
+}
+
+/// Moves the clock by `offset` nanoseconds, half a second at most, little by little (500 ppm), and notes that it is
+/// kept, with `error` as its uncertainty (adjtimex(2)): the kernel then also writes it to the hardware clock.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_TIME`.
+pub fn slew_clock(offset: i128, error: Duration) -> io::Result<()> {
+    const LARGEST: i128 = 500_000;
+    let micros = (offset / 1_000).clamp(-LARGEST, LARGEST);
+    let error = libc::c_long::try_from(error.as_micros()).unwrap_or(libc::c_long::MAX);
+    // SAFETY: `timex` is plain integers, for which zero is a value.
+    let mut slew: libc::timex = unsafe { mem::zeroed() };
+    slew.modes = libc::ADJ_OFFSET_SINGLESHOT;
+    slew.offset = libc::c_long::try_from(micros).unwrap_or(0);
+    // SAFETY: as above.
+    let mut kept: libc::timex = unsafe { mem::zeroed() };
+    kept.modes = libc::ADJ_STATUS | libc::ADJ_MAXERROR | libc::ADJ_ESTERROR;
+    (kept.maxerror, kept.esterror) = (error, error);
+    for request in [&mut slew, &mut kept] {
+        // SAFETY: the kernel reads and writes one `struct timex` through the pointer during the call; `request` is one
+        // and outlives it.
+        if unsafe { libc::adjtimex(std::ptr::from_mut(request)) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Sets the clock by `offset` nanoseconds.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_TIME`, `EINVAL` before 1970.
+pub fn step_clock(offset: i128) -> io::Result<()> {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    let nanos = i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec()) + offset;
+    let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).map_err(io::Error::other)?;
+    let rest = i64::try_from(nanos.rem_euclid(1_000_000_000)).map_err(io::Error::other)?;
+    clock_settime(ClockId::CLOCK_REALTIME, nix::sys::time::TimeSpec::new(seconds, rest))
+        .map_err(io::Error::from)
+}
+
+/// Eight random bytes of the kernel.
+///
+/// # Errors
+/// When there is no source of them.
+pub fn random() -> io::Result<[u8; 8]> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

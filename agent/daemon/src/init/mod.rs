@@ -17,7 +17,7 @@ mod watchdog;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -56,6 +56,8 @@ pub fn run() -> Result<(), String> {
     let _ = nix::unistd::sethostname("bascule");
     let kernel = nix::sys::utsname::uname().map(|n| n.release().to_string_lossy().into_owned());
     tracing::info!(kernel = kernel.unwrap_or_default(), "Bascule {} starts", env!("CARGO_PKG_VERSION"));
+
+    clock_floor();
 
     let line = cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
     let uevents =
@@ -112,6 +114,20 @@ fn load_drivers(loader: &mut Loader) {
             tracing::warn!("{error}");
         }
         known = present;
+    }
+}
+
+/// A box whose battery is empty starts in 1970: what is certain is better, until a time server is asked.
+fn clock_floor() {
+    let floor = crate::system::floor();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if now >= floor {
+        return;
+    }
+    let late = i128::from(floor - now) * 1_000_000_000;
+    match crate::sys::step_clock(late) {
+        Ok(()) => tracing::warn!("the clock was before this release was made: it is set to that"),
+        Err(error) => tracing::warn!("the clock is before this release was made: {error}"),
     }
 }
 

@@ -10,11 +10,14 @@ use serde_json::json;
 use super::files::Files;
 use super::version;
 use crate::sys;
+use crate::system::ClockState;
 
 /// Over which the use of the processors is measured.
 const SAMPLE: Duration = Duration::from_millis(200);
 /// Where configuration and state live.
 pub const DATA: &str = "/data";
+/// Where the agent of a box says what it knows of the clock.
+const CLOCK: &str = "/run/bascule/clock.json";
 
 /// Memory in bytes, from `/proc/meminfo`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,6 +204,8 @@ fn report(files: &Files, busy_percent: Option<u64>, synchronised: Option<bool>) 
         None => "not known whether it is synchronised",
     };
     pairs.push(("clock state", clock.to_owned()));
+    let kept = files.read(CLOCK).ok().and_then(|text| ClockState::parse(&text));
+    pairs.extend(kept.iter().map(|kept| ("time server", kept.line())));
     let sensor = |one: &Temperature| {
         json!({
             "sensor": one.sensor,
@@ -223,6 +228,7 @@ fn report(files: &Files, busy_percent: Option<u64>, synchronised: Option<bool>) 
         "temperatures": temperatures.iter().map(sensor).collect::<Vec<_>>(),
         "clock_unix_seconds": now,
         "clock_synchronised": synchronised,
+        "clock_server": kept,
     });
     Report { lines: facts(&pairs), json }
 }
@@ -267,6 +273,11 @@ mod tests {
             ("/sys/class/hwmon/hwmon0/name", "coretemp\n"),
             ("/sys/class/hwmon/hwmon0/temp1_input", "44000\n"),
             ("/sys/class/hwmon/hwmon0/temp1_label", "Core 0\n"),
+            (
+                "/run/bascule/clock.json",
+                "{\"server\":\"ntp1\",\"stratum\":2,\"offset-micros\":-1500,\"delay-micros\":900,\
+                 \"answered\":1,\"steps\":0,\"problem\":null}",
+            ),
         ]);
         let report = report(&files, Some(12), Some(false));
         fits(&report);
@@ -280,6 +291,7 @@ mod tests {
             "temperature        x86_pkg_temp: 45.2 C, critical at 100.0 C",
             "temperature        coretemp Core 0: 44.0 C",
             "clock state        NOT synchronised: log and history have the box's own time",
+            "time server        ntp1 (stratum 2), offset -1.5 ms, delay 0.9 ms",
         ] {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }

@@ -23,6 +23,7 @@ use crate::kernel::KernelHandle;
 use crate::look::status;
 use crate::prober::parent::{FromProber, Prober};
 use crate::sys::monotonic;
+use crate::system::System;
 use crate::vrrpd::VrrpHandle;
 use crate::{init, log};
 
@@ -46,6 +47,7 @@ pub struct Agent {
     pub(super) vrrp: VrrpHandle,
     pub(super) kernel: KernelHandle,
     prober: Prober,
+    system: System,
     pub(super) commits: Commits,
     survivor: Survivor,
     run_dir: RunDir,
@@ -110,11 +112,13 @@ impl Agent {
     ) -> Self {
         let (prober, started) = (Prober::start(), Instant::now());
         let (unsaved, text) = (None, String::new());
+        let system = System::start(run_dir.path(), supervised);
         Self {
             node,
             vrrp,
             kernel,
             prober,
+            system,
             commits,
             survivor,
             run_dir,
@@ -223,6 +227,7 @@ impl Agent {
         self.commits.runs(&loaded.text);
         self.text = loaded.text;
         self.kernel.configure(Arc::clone(&loaded.config));
+        self.system.configure(&loaded.config);
         if self.supervised
             && let Some(hostname) = &loaded.config.system.hostname
             && let Err(errno) = nix::unistd::sethostname(hostname.as_str())
