@@ -18,7 +18,6 @@ mod control;
 mod init;
 mod log;
 mod look;
-#[allow(dead_code, unused_imports, reason = "the shell takes it up")]
 mod people;
 mod prober;
 mod run;

@@ -18,6 +18,8 @@ use super::service::Service;
 use super::uevent::Uevents;
 use super::watchdog::Watchdog;
 use super::{heartbeat, load_drivers, mounts, signals};
+use crate::people::power::{self, Pending};
+use crate::sys::monotonic;
 
 /// The agent with the configuration of a box, and what runs while there is none.
 const AGENT: &[&str] = &[
@@ -63,6 +65,8 @@ pub struct Supervisor {
     watchdog: Option<Watchdog>,
     started: Instant,
     looked: Instant,
+    /// When the plan to go down was last looked at.
+    planned: bascule_core::time::Instant,
 }
 
 impl Supervisor {
@@ -82,6 +86,7 @@ impl Supervisor {
             watchdog: None,
             started: now,
             looked: now,
+            planned: monotonic(),
         }
     }
 
@@ -127,7 +132,25 @@ impl Supervisor {
             self.looked = now;
             self.look_after_agent(now);
         }
+        self.look_at_plan();
         wait.min(TICK)
+    }
+
+    /// `reboot in` and `poweroff in`: warns, and goes down when it is time.
+    fn look_at_plan(&mut self) {
+        let (before, now) = (std::mem::replace(&mut self.planned, monotonic()), monotonic());
+        let Some(pending) = Pending::load(Path::new(RUN_DIR)) else { return };
+        if now >= pending.at {
+            tracing::warn!("it is time: {} wanted the box to go down", pending.user);
+            // A box that cannot go down shall not try again and again.
+            let _ = Pending::cancel(Path::new(RUN_DIR));
+            self.leave(match pending.leave {
+                power::Leave::Reboot => Leave::Reboot,
+                power::Leave::Poweroff => Leave::Poweroff,
+            });
+        } else if pending.warns(before, now) {
+            tracing::warn!("{}", pending.line(now));
+        }
     }
 
     fn look_after_agent(&mut self, now: Instant) {

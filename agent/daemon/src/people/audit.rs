@@ -44,7 +44,9 @@ pub fn append(state_dir: &Path, entry: Entry<'_>) {
     }
 }
 
-fn now() -> u64 {
+/// Wall clock, seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -8,9 +8,12 @@
 //! | `RUN/login/CONSOLE.session` | who is logged in there | 0600 |
 
 pub mod audit;
+pub mod bundle;
 mod delay;
 mod login;
+mod manage;
 mod password;
+pub mod power;
 mod presence;
 pub mod reset;
 mod setup;
@@ -25,6 +28,7 @@ use bascule_core::control::{Reply, Request};
 use bascule_core::net::Name;
 
 pub use self::login::login;
+pub use self::manage::manage;
 pub use self::presence::{Presence, Present, present};
 pub use self::setup::again as setup;
 pub use bascule_core::shell::command::Role;

@@ -21,6 +21,7 @@ use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
 use crate::kernel::KernelHandle;
 use crate::look::status;
+use crate::people::power::Pending;
 use crate::prober::parent::{FromProber, Prober};
 use crate::sys::monotonic;
 use crate::system::System;
@@ -264,6 +265,10 @@ impl Agent {
             }
             Request::Operate { user, operation } => self.operate(user, operation),
             Request::History(router) => self.history(router.as_ref()),
+            Request::Audit { user, from, line } => {
+                self.commits.audit(user, from, line);
+                Reply::Done(String::new())
+            }
             Request::Standing(session) => Reply::Standing(self.standing(*session)),
             other => self.answer_configuration(other),
         };
@@ -295,6 +300,8 @@ impl Agent {
         if self.supervised {
             let alarms = std::fs::read_to_string(init::ALARMS).unwrap_or_default();
             kernel.problems.extend(alarms.lines().map(str::to_owned));
+            let plan = Pending::load(self.run_dir.path());
+            kernel.problems.extend(plan.map(|plan| plan.line(monotonic())));
         }
         let boottime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
         let around = Surroundings {

@@ -234,6 +234,8 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 }
             }
         };
+        // A backup holds users too: they must not become comments of the configuration.
+        let text = crate::people::bundle::configuration_of(&text);
         let edit = if replace { Edit::Replace(text) } else { Edit::Merge(text) };
         match self.agent.ask(&Request::Edit { session, edit }) {
             Ok(Reply::Misedit(misedit)) => self.refuse(&misedit.reason),

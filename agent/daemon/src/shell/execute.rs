@@ -17,7 +17,10 @@ use super::console::Console;
 use super::tty::Terminal;
 use super::{Agent, Outcome, Shell, output};
 use crate::look;
-use crate::people;
+use crate::people::audit::{self, Entry};
+use crate::people::power::{Leave, Pending};
+use crate::people::{self, bundle};
+use crate::sys::monotonic;
 
 impl<T: Terminal, A: Agent> Shell<T, A> {
     /// Carries a line out.
@@ -48,7 +51,12 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             {
                 return Ok(Outcome::Refused);
             }
-            self.audit(text);
+            self.audit(text, "begun");
+            let outcome = self.act(text, line, &line.command)?;
+            if outcome == Outcome::Refused {
+                self.audit(text, "refused");
+            }
+            return Ok(outcome);
         }
         self.act(text, line, &line.command)
     }
@@ -63,12 +71,12 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         Ok(true)
     }
 
-    /// Every command that changes something is written down before it is done.
-    fn audit(&self, text: &str) {
-        let (user, from) = (self.who.name.clone(), self.place.origin.clone());
-        let line = words::mask(text.trim());
-        // Without an agent it cannot be written; that must not keep anybody from repairing things.
-        let _ = self.agent.ask(&Request::Audit { user, from, line });
+    /// Every command that changes something is written down before it is done, and once more when it was refused.
+    /// Not by the agent: what is done without one is written down too.
+    fn audit(&self, text: &str, result: &str) {
+        let command = words::mask(text.trim());
+        let (user, origin) = (self.who.name.as_str(), self.place.origin.as_str());
+        audit::append(&self.place.state_dir, Entry { user, origin, command: &command, result });
     }
 
     fn act(&mut self, text: &str, line: &Line, command: &Command) -> io::Result<Outcome> {
@@ -91,9 +99,14 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 let (user, operation) = (self.who.name.clone(), operation.clone());
                 self.request(&Request::Operate { user, operation })
             }
-            Command::Backup { .. } | Command::SupportBundle { .. } | Command::User(_) => {
-                self.refuse("This release cannot do that.")
+            Command::Backup { to } => self.written(bundle::backup(&self.place, to.as_deref(), audit::now())),
+            Command::SupportBundle { to } => {
+                let report = look::show(&Show::TechSupport, &self.agent);
+                let report = report.map_err(|error| error.to_string());
+                let now = audit::now();
+                self.written(report.and_then(|r| bundle::support(&self.place, to.as_deref(), &r, now)))
             }
+            Command::User(user) => worked(people::manage(&mut self.desk, &self.place, &self.who, user)),
             Command::FactoryReset => match people::reset::begin(&self.place) {
                 Ok(()) => self.done("The box restarts and wipes its data."),
                 Err(reason) => self.refuse(&reason),
@@ -102,8 +115,8 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 people::setup(&mut self.desk, &self.place, &self.who)?;
                 Ok(Outcome::Done)
             }
-            Command::Reboot(when) => self.go_down(*when, Signal::SIGTERM),
-            Command::Poweroff(when) => self.go_down(*when, Signal::SIGUSR2),
+            Command::Reboot(when) => self.go_down(*when, Leave::Reboot),
+            Command::Poweroff(when) => self.go_down(*when, Leave::Poweroff),
             Command::Terminal { width, length } => {
                 self.desk.set_size(*width, *length);
                 let (columns, lines) = self.desk.size();
@@ -218,13 +231,34 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         }
     }
 
-    fn go_down(&mut self, when: When, signal: Signal) -> io::Result<Outcome> {
+    fn go_down(&mut self, when: When, leave: Leave) -> io::Result<Outcome> {
+        let signal = match leave {
+            Leave::Reboot => Signal::SIGTERM,
+            Leave::Poweroff => Signal::SIGUSR2,
+        };
+        let run_dir = self.place.run_dir.clone();
         match when {
             When::Now => match kill(Pid::from_raw(1), signal) {
                 Ok(()) => self.done("The box goes down."),
                 Err(error) => self.refuse(&format!("init cannot be told: {error}")),
             },
-            When::In(_) | When::Cancel => self.refuse("This release cannot do that."),
+            When::In(wait) => match Pending::plan(&run_dir, leave, wait, &self.who.name, monotonic()) {
+                Ok(pending) => self.done(&format!("Planned: {}.", pending.line(monotonic()))),
+                Err(reason) => self.refuse(&reason),
+            },
+            When::Cancel => match Pending::cancel(&run_dir) {
+                Ok(true) => self.done("The box stays up."),
+                Ok(false) => self.refuse("Nothing was planned."),
+                Err(error) => self.refuse(&format!("the plan cannot be removed: {error}")),
+            },
+        }
+    }
+
+    /// Where a file was written.
+    fn written(&mut self, path: Result<std::path::PathBuf, String>) -> io::Result<Outcome> {
+        match path {
+            Ok(path) => self.done(&format!("Written to {}.", path.display())),
+            Err(reason) => self.refuse(&reason),
         }
     }
 
