@@ -370,7 +370,7 @@ fn head(text: &str, comments: &[Range<usize>], first: Option<usize>) -> usize {
 /// The text of a comment.
 fn note_line(comment: &str) -> String {
     let text = comment.strip_prefix('#').unwrap_or(comment);
-    text.strip_prefix(' ').unwrap_or(text).trim_end().to_owned()
+    text.strip_prefix(' ').unwrap_or(text).replace('\t', " ").trim_end().to_owned()
 }
 
 fn extend(note: &mut Option<String>, line: &str) {
