@@ -150,12 +150,15 @@ impl Document {
 
 /// A comment as a file can hold it; none when nothing is left.
 fn tidy(text: &str) -> Option<String> {
-    let lines = text.split('\n').map(|line| {
-        let printable: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        printable.trim_end().to_owned()
-    });
-    let note = lines.collect::<Vec<_>>().join("\n");
+    let note = text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
     (!note.trim().is_empty()).then_some(note)
+}
+
+/// A line of a comment without control characters and blanks at its end: what was typed and what a file holds read
+/// the same again.
+pub(super) fn printable(line: &str) -> String {
+    let printable: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    printable.trim_end().to_owned()
 }
 
 fn possible(words: &[String]) -> Vec<String> {

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use toml_parser::Source as Lexed;
 use toml_parser::lexer::TokenKind;
 
+use super::apply::printable;
 use super::{Document, Entry, IndexMap, Node, Place, Table, normalise};
 use crate::config::schema::Kind;
 use crate::config::source::{Path, Problem, Severity, Source};
@@ -97,10 +98,19 @@ fn read(text: &str, file: &str, unmarked: Unmarked) -> Result<Document, Vec<Prob
     if !errors.is_empty() {
         return Err(errors.iter().map(|error| syntax(&source, error)).collect());
     }
-    let mut reader =
-        Reader { unmarked: &unmarked, notes: Notes::of(&unmarked.text, &root), lost: Vec::new() };
+    let mut reader = Reader {
+        unmarked: &unmarked,
+        notes: Notes::of(&unmarked.text, &root),
+        lost: Vec::new(),
+        numbers: Vec::new(),
+    };
     let mut table = reader.table(root.get_ref(), 0, Some(Place::root()));
     normalise(&mut table, Some(Place::root()));
+    if let Some(span) = reader.numbers.first() {
+        let reason = "this is not a number".to_owned();
+        let help = "write digits, or text in quotes".to_owned();
+        return Err(vec![source.problem(Severity::Error, span.clone(), &Path::default(), reason, help)]);
+    }
     if let Some(span) = reader.lost.first() {
         let reason = "what is deactivated cannot be told apart here";
         let help = format!("begin every line of it with {MARK:?} and a blank, or none");
@@ -189,11 +199,25 @@ fn scalar(value: &DeValue<'_>) -> Node {
     }
 }
 
+/// The lexer takes anything that begins like a number for one, and leaves it to whoever needs its value.
+fn is_number(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Integer(number) => {
+            let digits = number.as_str().trim_start_matches(['+', '-']);
+            !digits.is_empty() && digits.chars().all(|c| c.is_digit(number.radix()))
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().is_ok(),
+        _ => true,
+    }
+}
+
 struct Reader<'t> {
     unmarked: &'t Unmarked,
     notes: Notes,
     /// Places whose marks contradict those of what they lie in.
     lost: Vec<Range<usize>>,
+    /// Places of what looks like a number and is none.
+    numbers: Vec<Range<usize>>,
 }
 
 impl Reader<'_> {
@@ -255,7 +279,12 @@ impl Reader<'_> {
                 let all = list.iter().map(|one| self.element(one, outer, element));
                 Node::List(all.collect())
             }
-            scalar => self::scalar(scalar),
+            scalar => {
+                if !is_number(scalar) {
+                    self.numbers.push(value.span());
+                }
+                self::scalar(scalar)
+            }
         }
     }
 
@@ -370,7 +399,7 @@ fn head(text: &str, comments: &[Range<usize>], first: Option<usize>) -> usize {
 /// The text of a comment.
 fn note_line(comment: &str) -> String {
     let text = comment.strip_prefix('#').unwrap_or(comment);
-    text.strip_prefix(' ').unwrap_or(text).replace('\t', " ").trim_end().to_owned()
+    printable(text.strip_prefix(' ').unwrap_or(text))
 }
 
 fn extend(note: &mut Option<String>, line: &str) {
