@@ -4,6 +4,7 @@
 //! The guest's driver is this same program. It reports on the serial line, the first case's process keeps what
 //! it said for the others.
 
+mod console;
 mod drain;
 mod driver;
 mod examples;
@@ -53,6 +54,7 @@ fn guest_cases() -> Vec<GuestCase> {
         repair::cases(),
         health::cases(),
         drain::cases(),
+        console::cases(),
         failover::cases(),
     ];
     groups.into_iter().flatten().collect()
