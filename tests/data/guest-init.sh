@@ -10,7 +10,7 @@ $bb mount -t tmpfs run /run
 $bb mount -t tmpfs tmp /tmp
 $bb mkdir -p /run/netns
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
-for module in crc32c_generic veth bridge ip_vs $($bb grep '^ip_vs_' /etc/bascule/modules-load); do
+for module in crc32c_generic veth bridge 8021q ip_vs $($bb grep '^ip_vs_' /etc/bascule/modules-load); do
 	$bb modprobe "$module" || $bb printf '\n@@note no module %s\n' "$module"
 done
 echo 0 >/proc/sys/kernel/printk

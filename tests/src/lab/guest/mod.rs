@@ -15,6 +15,7 @@ mod repair;
 mod servers;
 mod table;
 mod traffic;
+mod vlan;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ fn guest_cases() -> Vec<GuestCase> {
         health::cases(),
         drain::cases(),
         console::cases(),
+        vlan::cases(),
         failover::cases(),
     ];
     groups.into_iter().flatten().collect()
