@@ -104,9 +104,13 @@ fn padding(len: usize) -> usize {
     (4 - len % 4) % 4
 }
 
-/// Reads an archive back: (name, mode, device, data), as the kernel's `init/initramfs.c` does.
+/// Name, mode, device and data of an entry.
 #[cfg(test)]
-pub(crate) fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+type Read = (String, u32, (u32, u32), Vec<u8>);
+
+/// Reads an archive back, as the kernel's `init/initramfs.c` does.
+#[cfg(test)]
+pub(crate) fn read(mut bytes: &[u8]) -> Vec<Read> {
     let total = bytes.len();
     let mut entries = Vec::new();
     loop {

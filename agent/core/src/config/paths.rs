@@ -319,7 +319,10 @@ fn help(place: Place) -> String {
     let default = place.default().and_then(|default| match default {
         serde_json::Value::String(text) => Some(text.clone()),
         serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_) => None,
     });
     default.map_or_else(|| place.summary(), |default| format!("{} (default {default})", place.summary()))
 }

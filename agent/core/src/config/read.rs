@@ -248,7 +248,12 @@ fn table_at_mut<'t, 'a>(table: &'t mut DeTable<'a>, path: &[Step]) -> Option<&'t
     path.iter().try_fold(table, |table, step| match step {
         Step::Key(key) => match table.get_mut(key.as_str())?.get_mut() {
             DeValue::Table(table) => Some(table),
-            _ => None,
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => None,
         },
         Step::Index(_) => None,
     })

@@ -46,7 +46,8 @@ pub(super) fn alternatives(node: &'static Value) -> impl Iterator<Item = &'stati
 fn json_type(node: &'static Value) -> Option<&'static str> {
     match node.get("type")? {
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null"),
-        other => other.as_str(),
+        Value::String(kind) => Some(kind),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 

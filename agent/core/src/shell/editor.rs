@@ -401,7 +401,7 @@ fn picture(editor: &Editor) -> (heapless::Vec<u8, { LINE_MAX + 128 }>, usize) {
     let mut picture = heapless::Vec::new();
     let mut add = |text: &str| picture.extend_from_slice(text.as_bytes()).is_ok();
     match &editor.search {
-        _ if editor.mode == Mode::Secret => return (heapless::Vec::new(), 0),
+        _ if editor.mode == Mode::Secret => (heapless::Vec::new(), 0),
         None => {
             // The picture is longer than any line.
             add(&editor.line);

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn filters_work_one_after_another() {
         let (down, web) = (Filter::Match("down".into()), Filter::Except("WEB".into()));
-        assert_eq!(left(&[down.clone()]), ["dns DOWN", "web down"]);
+        assert_eq!(left(core::slice::from_ref(&down)), ["dns DOWN", "web down"]);
         assert_eq!(left(&[down.clone(), web.clone()]), ["dns DOWN"]);
         assert_eq!(left(&[down, web, Filter::Count]), ["1 line"]);
         assert_eq!(left(&[Filter::Count]), ["4 lines"]);

@@ -56,8 +56,7 @@ fn a_long_last_cell_is_wrapped_below_itself() {
 
 #[test]
 fn facts_stand_below_each_other() {
-    let lines =
-        facts(&[("kernel", "Linux 7.2"), ("command line", &"word ".repeat(20).trim_end().to_owned())]);
+    let lines = facts(&[("kernel", "Linux 7.2"), ("command line", "word ".repeat(20).trim_end())]);
     assert_eq!(
         lines,
         [

@@ -93,7 +93,6 @@ impl Printer {
                 let _ = writeln!(self.out, "{start}[");
                 for one in list {
                     if let Some(note) = &one.note {
-                        self.out.push_str("");
                         self.element_note(note, marks);
                     }
                     let marks = marks + usize::from(!one.active);
@@ -101,7 +100,12 @@ impl Printer {
                 }
                 let _ = writeln!(self.out, "{}]", MARK.repeat(marks));
             }
-            node => {
+            node @ (Node::Table(_)
+            | Node::List(_)
+            | Node::Text(_)
+            | Node::Integer(_)
+            | Node::Boolean(_)
+            | Node::Other(_)) => {
                 let _ = writeln!(self.out, "{start}{}", inline(node));
             }
         }

@@ -166,7 +166,7 @@ fn counting_entry(entry: &Entry, place: Option<Place>) -> Entry {
             let active = list.iter().filter(|one| one.active);
             Node::List(active.map(|one| counting_entry(one, place.and_then(Place::element))).collect())
         }
-        node => node.clone(),
+        node @ (Node::Text(_) | Node::Integer(_) | Node::Boolean(_) | Node::Other(_)) => node.clone(),
     })
 }
 
@@ -181,7 +181,11 @@ fn bare_entry(value: &DeValue<'_>) -> Entry {
     Entry::of(match value {
         DeValue::Table(table) => Node::Table(bare(table)),
         DeValue::Array(list) => Node::List(list.iter().map(|one| bare_entry(one.get_ref())).collect()),
-        scalar => self::scalar(scalar),
+        scalar @ (DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)) => self::scalar(scalar),
     })
 }
 
@@ -279,7 +283,11 @@ impl Reader<'_> {
                 let all = list.iter().map(|one| self.element(one, outer, element));
                 Node::List(all.collect())
             }
-            scalar => {
+            scalar @ (DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)) => {
                 if !is_number(scalar) {
                     self.numbers.push(value.span());
                 }
@@ -437,7 +445,11 @@ impl Anchors {
                     self.lists.push((value.span(), start));
                     self.starts.extend(list.iter().map(|one| one.span().start));
                 }
-                _ => {}
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_) => {}
             }
         }
     }
@@ -469,7 +481,7 @@ pub(super) fn from_config(config: &Config) -> Document {
     let value = toml::Value::try_from(config).unwrap_or(toml::Value::Table(toml::Table::new()));
     let mut root = match from_value(&value, Some(Place::root())) {
         Node::Table(table) => table,
-        _ => Table::new(),
+        Node::List(_) | Node::Text(_) | Node::Integer(_) | Node::Boolean(_) | Node::Other(_) => Table::new(),
     };
     normalise(&mut root, Some(Place::root()));
     Document { root, ..Document::default() }
