@@ -154,6 +154,11 @@ pub enum Show {
     Slots,
     /// Everything that support asks for, without secrets.
     TechSupport,
+    /// Who did what: logins and commands that changed something.
+    Audit {
+        /// Latest so many lines.
+        lines: Option<u32>,
+    },
 }
 
 /// What can be watched.

@@ -205,6 +205,10 @@ pub static OPERATIONAL: &[N] = &[
 
 static SHOW: &[N] = &[
     word("alarms", "what is wrong now").run(|_| show(Show::Alarms)),
+    word("audit", "who did what: logins and commands that changed something")
+        .run(|_| show(Show::Audit { lines: None }))
+        .then(&[arg("LINES", Kind::Number(1, 100_000), "how many of the latest lines")
+            .run(|a| show(Show::Audit { lines: a.number("LINES") }))]),
     word("boot", "how the box was started, and why").run(|_| show(Show::Boot)),
     word("configuration", "the running configuration")
         .run(|_| show(Show::Configuration { path: Vec::new(), set: false }))

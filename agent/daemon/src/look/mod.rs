@@ -43,6 +43,7 @@ use thiserror::Error;
 
 use self::files::Files;
 use crate::control::ControlError;
+use crate::people::audit;
 use crate::shell::Agent;
 
 pub use self::arping::arping;
@@ -119,7 +120,8 @@ const WITHOUT_AGENT: &str = "Without the agent there are: show version, system, 
 /// Where a box keeps its users.
 const STATE_DIR: &str = "/data/state";
 
-/// Answers a `show`. Users are those of a box; a shell of another place asks [`users`].
+/// Answers a `show`. Users and the audit log are those of a box; a shell of another place asks [`users`] and
+/// [`audit::report`].
 ///
 /// # Errors
 /// When there is nothing to show; the text says why and what can be done.
@@ -149,6 +151,7 @@ pub fn show(what: &Show, agent: &dyn Agent) -> Result<Report, LookError> {
         Show::Update => Ok(boot::update(files)),
         Show::Slots => boot::slots(files),
         Show::TechSupport => Ok(tech::show(agent)),
+        Show::Audit { lines } => Ok(audit::report(Path::new(STATE_DIR), *lines)),
     }
 }
 

@@ -21,6 +21,8 @@ const FILE_MAX: u64 = 1 << 20;
 const OLDER: usize = 3;
 /// Longest command and result in characters.
 const TEXT_MAX: usize = 1_024;
+/// Lines that are shown when nothing else is asked for.
+const LINES: u32 = 200;
 /// What stands for a secret.
 const MASK: &str = "****";
 
@@ -115,7 +117,7 @@ fn file(state_dir: &Path, number: usize) -> PathBuf {
 
 /// The latest lines, the newest last.
 #[must_use]
-pub fn recent(state_dir: &Path, count: usize) -> Vec<String> {
+fn recent(state_dir: &Path, count: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for number in 0..=OLDER {
         if lines.len() >= count {
@@ -129,14 +131,15 @@ pub fn recent(state_dir: &Path, count: usize) -> Vec<String> {
     lines.split_off(lines.len().saturating_sub(count))
 }
 
-/// `show audit`: the latest lines, cut to the width of a terminal.
+/// `show audit`: the latest lines, folded to the width of a terminal.
 #[must_use]
-pub fn report(state_dir: &Path, count: usize) -> Report {
+pub fn report(state_dir: &Path, count: Option<u32>) -> Report {
     #[derive(Serialize)]
     struct Facts {
         audit: Vec<String>,
     }
-    let audit = recent(state_dir, count);
+    let count = count.unwrap_or(LINES);
+    let audit = recent(state_dir, usize::try_from(count).unwrap_or(usize::MAX));
     let lines = if audit.is_empty() { vec!["Nothing has been recorded.".to_owned()] } else { folded(&audit) };
     Report::new(&Facts { audit }, lines)
 }
@@ -270,11 +273,14 @@ mod tests {
     #[test]
     fn a_report_fits_a_terminal() {
         let dir = Scratch::new("audit");
-        assert_eq!(report(dir.path(), 10).lines, ["Nothing has been recorded."]);
+        assert_eq!(report(dir.path(), None).lines, ["Nothing has been recorded."]);
         append(dir.path(), entry(&"word ".repeat(60), "done"));
-        let report = report(dir.path(), 10);
+        append(dir.path(), entry("reboot", "refused"));
+        let latest = report(dir.path(), Some(1));
+        assert!(latest.lines.len() == 1 && latest.lines[0].ends_with("\"reboot\" refused"), "{latest:?}");
+        let report = report(dir.path(), None);
         assert!(report.lines.len() > 3 && report.lines.iter().all(|line| line.len() <= 79), "{report:?}");
-        assert_eq!(report.json["audit"].as_array().unwrap().len(), 1);
+        assert_eq!(report.json["audit"].as_array().unwrap().len(), 2);
     }
 
     #[test]

@@ -187,8 +187,8 @@ impl Users {
     }
 }
 
-/// Everything that holds users, for whoever wipes a box.
-#[must_use]
+/// Everything that holds users, for tests that damage it.
+#[cfg(test)]
 pub fn files(state_dir: &Path) -> [PathBuf; 2] {
     [state_dir.join(FILE), state_dir.join(COPY)]
 }

@@ -164,6 +164,9 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             let report = look::users(&self.place.state_dir, &self.place.run_dir);
             return self.print(report, line);
         }
+        if let Show::Audit { lines } = show {
+            return self.print(audit::report(&self.place.state_dir, *lines), line);
+        }
         match look::show(show, &self.agent) {
             Ok(report) => self.print(report, line),
             Err(error) => self.refuse(&error.to_string()),
