@@ -205,7 +205,7 @@ pub static OPERATIONAL: &[N] = &[
 
 static SHOW: &[N] = &[
     word("alarms", "what is wrong now").run(|_| show(Show::Alarms)),
-    word("audit", "who did what: logins and commands that changed something")
+    word("audit", "who logged in, and what was changed")
         .run(|_| show(Show::Audit { lines: None }))
         .then(&[arg("LINES", Kind::Number(1, 100_000), "how many of the latest lines")
             .run(|a| show(Show::Audit { lines: a.number("LINES") }))]),

@@ -117,7 +117,7 @@ fn file(state_dir: &Path, number: usize) -> PathBuf {
 
 /// The latest lines, the newest last.
 #[must_use]
-fn recent(state_dir: &Path, count: usize) -> Vec<String> {
+pub fn recent(state_dir: &Path, count: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for number in 0..=OLDER {
         if lines.len() >= count {

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bascule_core::net::Name;
 use bascule_core::shell::command::Role;
@@ -189,7 +189,7 @@ impl Users {
 
 /// Everything that holds users, for tests that damage it.
 #[cfg(test)]
-pub fn files(state_dir: &Path) -> [PathBuf; 2] {
+pub fn files(state_dir: &Path) -> [std::path::PathBuf; 2] {
     [state_dir.join(FILE), state_dir.join(COPY)]
 }
 
