@@ -211,7 +211,11 @@ fn is_number(value: &DeValue<'_>) -> bool {
             !digits.is_empty() && digits.chars().all(|c| c.is_digit(number.radix()))
         }
         DeValue::Float(number) => number.as_str().parse::<f64>().is_ok(),
-        _ => true,
+        DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => true,
     }
 }
 
