@@ -23,6 +23,8 @@ pub enum Token {
 pub struct Node<T: 'static> {
     /// The keyword or the argument.
     pub token: Token,
+    /// How many letters a keyword must at least be given in; a word that is shorter does not mean it.
+    pub least: usize,
     /// One line of help, without a full stop.
     pub help: &'static str,
     /// The command of a line that ends here.
@@ -35,12 +37,12 @@ pub struct Node<T: 'static> {
 
 /// A keyword.
 pub const fn word<T>(word: &'static str, help: &'static str) -> Node<T> {
-    Node { token: Token::Word(word), help, build: None, next: &[], options: &[] }
+    Node { token: Token::Word(word), least: 0, help, build: None, next: &[], options: &[] }
 }
 
 /// An argument.
 pub const fn arg<T>(name: &'static str, kind: Kind, help: &'static str) -> Node<T> {
-    Node { token: Token::Arg(name, kind), help, build: None, next: &[], options: &[] }
+    Node { token: Token::Arg(name, kind), least: 0, help, build: None, next: &[], options: &[] }
 }
 
 impl<T> Node<T> {
@@ -48,6 +50,13 @@ impl<T> Node<T> {
     #[must_use]
     pub const fn run(mut self, build: Build<T>) -> Self {
         self.build = Some(build);
+        self
+    }
+
+    /// Fewer letters than these do not mean this keyword: they are left to another one that begins like it.
+    #[must_use]
+    pub const fn at_least(mut self, letters: usize) -> Self {
+        self.least = letters;
         self
     }
 
@@ -185,8 +194,10 @@ impl<'a, T> Place<'a, T> {
     fn choose(&self, word: &Word) -> Result<&'static Node<T>, Mistake> {
         let candidates = self.candidates();
         let keywords = |wanted: &dyn Fn(&str) -> bool| {
-            let fits =
-                |node: &&&'static Node<T>| matches!(node.token, Token::Word(w) if !word.quoted && wanted(w));
+            let fits = |node: &&&'static Node<T>| match node.token {
+                Token::Word(keyword) => !word.quoted && word.text.len() >= node.least && wanted(keyword),
+                Token::Arg(..) => false,
+            };
             candidates.iter().filter(fits).copied().collect::<Vec<_>>()
         };
         if let Some(node) = keywords(&|keyword| keyword == word.text).first() {

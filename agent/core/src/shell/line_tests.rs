@@ -9,6 +9,7 @@ use super::grammar::{Hint, Mistake, Node, Token};
 use super::line::{Completion, Context, Line, Mode, complete, hints, parse};
 use super::reference;
 use crate::config::edit::Edit;
+use crate::control::Open;
 use crate::overrides::{Operation, ServerOverride};
 
 /// Two services and two virtual routers.
@@ -70,8 +71,21 @@ fn words_may_be_shortened_while_they_are_unique_in_both_modes() {
 fn an_exact_word_beats_longer_ones() {
     // `set` begins nothing else, `commit` and `confirm` share their beginning, `vrrp` is a word of two trees.
     assert_eq!(command("show vrrp"), Command::Show(Show::Vrrp(None)));
-    assert_eq!(wrong("con").possible, ["configure", "confirm"]);
     assert_eq!(command("show system"), Command::Show(Show::System));
+}
+
+#[test]
+fn conf_is_configure_and_confirm_is_spelt_out() {
+    for text in ["con", "conf", "confi", "config"] {
+        assert_eq!(command(text), Command::Configure(Open::Private), "{text}");
+    }
+    assert_eq!(command("conf exc"), Command::Configure(Open::Exclusive));
+    for text in ["confir", "confirm"] {
+        assert_eq!(command(text), Command::Candidate(Candidate::Confirm), "{text}");
+    }
+    // Whoever asks is told of both, and configuration mode has only the one.
+    assert_eq!(possible("conf"), ["configure", "confirm"]);
+    assert_eq!(line("conf", &CONFIGURATION).command, Command::Candidate(Candidate::Confirm));
 }
 
 #[test]

@@ -117,7 +117,10 @@ pub static OPERATIONAL: &[N] = &[
         word("exclusive", "and keep others from doing so").run(|_| Some(Command::Configure(Open::Exclusive))),
         word("resume", "go on where a session was left").run(|_| Some(Command::Configure(Open::Resume))),
     ]),
-    word("confirm", "keep what commit confirmed made").run(|_| Some(Command::Candidate(Candidate::Confirm))),
+    // Everybody's fingers know `conf` as `configure`.
+    word("confirm", "keep what commit confirmed made")
+        .at_least("confir".len())
+        .run(|_| Some(Command::Candidate(Candidate::Confirm))),
     word("save", "keep a configuration apart").then(&[word(
         "rescue",
         "keep the running configuration to fall back to",
