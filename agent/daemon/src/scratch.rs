@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The directory.
+#[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);

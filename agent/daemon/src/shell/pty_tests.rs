@@ -13,7 +13,7 @@ use bascule_core::shell::screen::Screen;
 use nix::pty::{Winsize, openpty};
 
 use super::Shell;
-use super::testing::{Fake, place};
+use super::testing::Fake;
 use super::tty::Tty;
 
 /// Longest wait for a screen.
@@ -33,9 +33,9 @@ impl Person {
         let pty = openpty(Some(&size), None).unwrap();
         let (slave, master) = (File::from(pty.slave), File::from(pty.master));
         let fake = Fake::lb1();
-        let agent = fake.clone();
+        let (agent, place) = (fake.clone(), fake.place());
         let tty = Tty::raw(slave.try_clone().unwrap(), slave).unwrap();
-        thread::spawn(move || Shell::new(tty, agent, place(), false).run());
+        thread::spawn(move || Shell::new(tty, agent, place, false).run());
         let seen = if (columns, lines) == (0, 0) { (80, 24) } else { (columns, lines) };
         let screen = Arc::new(Mutex::new((Screen::new(seen.0, seen.1), Instant::now())));
         let (mut reader, shared) = (master.try_clone().unwrap(), Arc::clone(&screen));

@@ -10,34 +10,44 @@ use embedded_io::ErrorType;
 
 use super::{Agent, Shell};
 use crate::control::ControlError;
-use crate::people::Place;
+use crate::people::{Place, audit};
+use crate::scratch::Scratch;
 use crate::shell::tty::Terminal;
 
 /// An agent with one candidate, two services, and a memory of what it was asked to do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Fake {
     pub standing: Arc<Mutex<Standing>>,
     pub asked: Arc<Mutex<Vec<Request>>>,
+    /// State directory of the box, where the audit log is.
+    pub state: Arc<Scratch>,
 }
 
 impl Fake {
     pub fn lb1() -> Self {
         let standing = Standing { hostname: "lb1".into(), role: "MASTER".into(), ..Standing::default() };
-        Self { standing: Arc::new(Mutex::new(standing)), ..Self::default() }
+        Self {
+            standing: Arc::new(Mutex::new(standing)),
+            asked: Arc::default(),
+            state: Arc::new(Scratch::new("shell")),
+        }
     }
 
-    /// What changed something or asked for it, without the audit of it.
+    /// What changed something or asked for it.
     pub fn done(&self) -> Vec<Request> {
-        let audit = |request: &Request| matches!(request, Request::Audit { .. });
-        self.asked.lock().unwrap().iter().filter(|request| !audit(request)).cloned().collect()
+        self.asked.lock().unwrap().clone()
     }
 
+    /// The lines of the audit log without their times.
     pub fn audited(&self) -> Vec<String> {
-        let line = |request: &Request| match request {
-            Request::Audit { user, from, line } => Some(format!("{user} {from}: {line}")),
-            _ => None,
-        };
-        self.asked.lock().unwrap().iter().filter_map(line).collect()
+        let lines = audit::recent(self.state.path(), 1_000);
+        lines.iter().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
+    }
+
+    /// Where a shell of this box is.
+    pub fn place(&self) -> Place {
+        let state_dir = self.state.path().to_owned();
+        Place { state_dir, run_dir: "/nonexistent".into(), origin: "ttyS0".into() }
     }
 }
 
@@ -126,15 +136,10 @@ impl Terminal for Memory {
     }
 }
 
-pub fn place() -> Place {
-    let none = std::path::PathBuf::from("/nonexistent");
-    Place { state_dir: none.clone(), run_dir: none, origin: "ttyS0".into() }
-}
-
 /// A shell in memory, and what it prints.
 pub fn shell(fake: &Fake, terminal: bool, chunks: &[&[u8]]) -> (Shell<Memory, Fake>, Arc<Mutex<Vec<u8>>>) {
     let printed = Arc::new(Mutex::new(Vec::new()));
     let chunks = chunks.iter().map(|chunk| chunk.to_vec()).collect();
     let memory = Memory { chunks, printed: Arc::clone(&printed), terminal, idle: false };
-    (Shell::new(memory, fake.clone(), place(), false), printed)
+    (Shell::new(memory, fake.clone(), fake.place(), false), printed)
 }

@@ -37,7 +37,7 @@ fn what_ends_service_is_asked_first_and_only_yes_does_it() {
     session(&fake, &[b"maintenance enter\r", b"y\r"]);
     let user = "root".parse().unwrap();
     assert_eq!(fake.done(), [Request::Operate { user, operation: Operation::Maintenance(true) }]);
-    assert_eq!(fake.audited(), ["root ttyS0: maintenance enter"]);
+    assert_eq!(fake.audited(), ["root ttyS0 \"maintenance enter\" begun"]);
 }
 
 #[test]
@@ -146,5 +146,5 @@ fn a_script_ends_at_the_first_command_that_fails_and_its_code_says_how() {
 fn secrets_are_masked_in_the_audit() {
     let fake = Fake::lb1();
     script(&fake, "configure\nset system user bob password hunter2\n");
-    assert_eq!(fake.audited()[1], "root ttyS0: set system user bob password *****");
+    assert_eq!(fake.audited()[1], "root ttyS0 \"set system user bob password *****\" begun");
 }
