@@ -43,10 +43,11 @@ pub fn split(line: &str) -> Vec<Word> {
     words
 }
 
-/// The word as `split` reads it back.
+/// The word as `split` reads it back, and the console and its scripts, to which `|`, `;` and `?` mean something.
 #[must_use]
 pub fn quote(word: &str) -> String {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\\' | '#' | '|' | '?');
+    let plain =
+        |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\\' | '#' | '|' | ';' | '?');
     // A command whose first word begins with `=` would look like a line of TOML.
     if !word.is_empty() && !word.starts_with('=') && word.chars().all(plain) {
         return word.to_owned();
@@ -84,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_quoted_word_is_read_back_as_it_was() {
-        for word in ["", "a", "a b", "a\"b", "a\\b", "a\nb", "#", "|", "?", "=0", "\u{e4} \u{a0}", "\\", "\""]
+        for word in
+            ["", "a", "a b", "a\"b", "a\\b", "a\nb", "#", "|", ";", "?", "=0", "\u{e4} \u{a0}", "\\", "\""]
         {
             assert_eq!(texts(&quote(word)), [word], "{}", quote(word));
         }

@@ -7,7 +7,8 @@ use super::filter::Filter;
 use super::grammar::{ENTER, Hint, Mistake, Node, Place};
 use super::paths;
 use super::tree::OPERATIONAL;
-use super::words::{self, Word, quote};
+use super::words::{self, Word};
+use crate::config::words::quote;
 
 /// The two modes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

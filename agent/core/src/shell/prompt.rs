@@ -44,7 +44,7 @@ pub fn prompt(standing: Option<&Standing>, mode: Mode) -> String {
 /// The line above the prompt at a level of the configuration.
 #[must_use]
 pub fn level(level: &[String]) -> Option<String> {
-    let words: Vec<String> = level.iter().map(|word| super::words::quote(word)).collect();
+    let words: Vec<String> = level.iter().map(|word| crate::config::words::quote(word)).collect();
     (!level.is_empty()).then(|| format!("[edit {}]", words.join(" ")))
 }
 

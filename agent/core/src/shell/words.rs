@@ -30,7 +30,8 @@ pub struct Words {
     pub unfinished: bool,
 }
 
-/// Parts a line into words. Within quotes `\"` and `\\` stand for `"` and `\`. A word that begins with `#` or `!`
+/// Parts a line into words. Within quotes `\"`, `\\` and `\n` stand for `"`, `\` and the end of a line:
+/// what [`crate::config::words::quote`] writes is read back as it was. A word that begins with `#` or `!`
 /// at the start of the line makes the whole line a comment.
 #[must_use]
 pub fn split(line: &str) -> Words {
@@ -50,7 +51,11 @@ pub fn split(line: &str) -> Words {
                 word.get_or_insert_with(fresh).quoted = true;
             }
             '\\' if quoted => {
-                let escaped = chars.next().map_or('\\', |(_, c)| c);
+                let escaped = match chars.next() {
+                    Some((_, 'n')) => '\n',
+                    Some((_, other)) => other,
+                    None => '\\',
+                };
                 word.get_or_insert_with(fresh).text.push(escaped);
             }
             c if quoted => word.get_or_insert_with(fresh).text.push(c),
@@ -91,18 +96,6 @@ pub fn statements(line: &str) -> Vec<&str> {
     parts
 }
 
-/// A word as it must be typed to be read back: in quotes when it has to.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let plain = !text.is_empty()
-        && !text.starts_with(['#', '!'])
-        && !text.chars().any(|c| c.is_whitespace() || matches!(c, '"' | '|' | ';' | '?' | '\\'));
-    if plain {
-        return text.to_owned();
-    }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 /// Whether the end of `text` stands within quotes.
 #[must_use]
 pub fn in_quotes(text: &str) -> bool {
@@ -139,6 +132,7 @@ pub fn mask(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::words::quote;
     use proptest::prelude::*;
 
     fn texts(line: &str) -> Vec<String> {
@@ -175,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quoted_word_is_read_back_as_it_was(text in "[ -~]{0,40}", other in "[ -~]{0,9}") {
+        fn a_quoted_word_is_read_back_as_it_was(text in "[ -~\n]{0,40}", other in "[ -~]{0,9}") {
             let line = format!("set {} {}", quote(&text), quote(&other));
             prop_assert_eq!(texts(&line), ["set", &text, &other]);
             prop_assert_eq!(statements(&line), [&line]);

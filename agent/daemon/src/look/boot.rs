@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 
 use bascule_core::shell::report::Report;
-use bascule_core::shell::table::{Table, age, binary, facts, utc};
+use bascule_core::shell::table::{Table, age, binary, facts};
+use bascule_core::time::utc;
 use serde_json::{Value, json};
 
 use super::LookError;

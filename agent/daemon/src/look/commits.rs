@@ -2,7 +2,8 @@
 
 use bascule_core::control::{CommitLine, Reply, Request};
 use bascule_core::shell::report::Report;
-use bascule_core::shell::table::{Table, utc};
+use bascule_core::shell::table::Table;
+use bascule_core::time::utc;
 use serde_json::json;
 
 use super::{LookError, ask};

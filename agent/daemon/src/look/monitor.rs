@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bascule_core::net::{Endpoint, Name};
 use bascule_core::shell::command::Monitor;
-use bascule_core::shell::table::{decimal, utc};
+use bascule_core::shell::table::decimal;
 use bascule_core::status::{HealthWord, Status};
+use bascule_core::time::utc;
 
 use super::resolve::tell;
 use super::status::role_word;

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bascule_core::shell::report::Report;
-use bascule_core::shell::table::{age, binary, facts, utc};
+use bascule_core::shell::table::{age, binary, facts};
+use bascule_core::time::utc;
 use nix::sys::statvfs::statvfs;
 use serde_json::json;
 

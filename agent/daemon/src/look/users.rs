@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bascule_core::shell::report::Report;
-use bascule_core::shell::table::{Table, utc, wrap};
+use bascule_core::shell::table::{Table, wrap};
+use bascule_core::time::utc;
 use serde_json::{Value, json};
 
 use crate::people::users::{self, Found};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bascule_core::control::{CommitLine, Reply, Request};
 use bascule_core::shell::report::Report;
-use bascule_core::shell::table::utc;
+use bascule_core::time::utc;
 
 use super::Place;
 use super::users;

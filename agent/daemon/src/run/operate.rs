@@ -8,10 +8,10 @@ use bascule_core::net::Name;
 use bascule_core::node::{Count, Event, Recorded};
 use bascule_core::overrides::Operation;
 use bascule_core::router::{Change, Role, Roles};
+use bascule_core::time::utc;
 
 use super::node::{Agent, hostname};
 use crate::store;
-use crate::store::revision::utc;
 use crate::sys::{monotonic, wall};
 
 /// Name of the file in the state directory that says that the box is in maintenance.
@@ -124,7 +124,7 @@ impl Agent {
 /// A change of state as operators read it.
 fn line(kept: &Recorded) -> String {
     let Recorded { time, router, from, to, why } = kept;
-    format!("{} {router}: {} to {}, {why}", utc(*time), from.word(), to.word())
+    format!("{} UTC {router}: {} to {}, {why}", utc(*time), from.word(), to.word())
 }
 
 /// The role of the box in one word; empty without virtual routers.

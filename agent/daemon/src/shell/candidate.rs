@@ -30,14 +30,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 self.session = Some(Session { id, level: Vec::new() });
                 self.done(&text)
             }
-            Ok(Reply::Refused(lines)) => {
-                self.complain(&lines)?;
-                Ok(Outcome::Refused)
-            }
-            Ok(_) => {
-                self.refuse("The agent answered another question: it is of another release than this shell.")
-            }
-            Err(error) => self.refuse(&error.to_string()),
+            answer => self.refused(answer),
         }
     }
 
@@ -115,14 +108,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             Ok(Reply::Misedit(misedit)) => self.misedit(text, line, &misedit),
             // What is done is seen in the prompt; an edit that worked says nothing.
             Ok(Reply::Done(_)) => Ok(Outcome::Done),
-            Ok(Reply::Refused(lines)) => {
-                self.complain(&lines)?;
-                Ok(Outcome::Refused)
-            }
-            Ok(_) => {
-                self.refuse("The agent answered another question: it is of another release than this shell.")
-            }
-            Err(error) => self.refuse(&error.to_string()),
+            answer => self.refused(answer),
         }
     }
 
@@ -205,14 +191,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         match self.agent.ask(request) {
             Ok(Reply::Lines(lines)) => self.print(report(lines), line),
             Ok(Reply::Misedit(misedit)) => self.refuse(&misedit.reason),
-            Ok(Reply::Refused(lines)) => {
-                self.complain(&lines)?;
-                Ok(Outcome::Refused)
-            }
-            Ok(_) => {
-                self.refuse("The agent answered another question: it is of another release than this shell.")
-            }
-            Err(error) => self.refuse(&error.to_string()),
+            answer => self.refused(answer),
         }
     }
 
@@ -240,14 +219,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         match self.agent.ask(&Request::Edit { session, edit }) {
             Ok(Reply::Misedit(misedit)) => self.refuse(&misedit.reason),
             Ok(Reply::Done(text)) => self.done(&text),
-            Ok(Reply::Refused(lines)) => {
-                self.complain(&lines)?;
-                Ok(Outcome::Refused)
-            }
-            Ok(_) => {
-                self.refuse("The agent answered another question: it is of another release than this shell.")
-            }
-            Err(error) => self.refuse(&error.to_string()),
+            answer => self.refused(answer),
         }
     }
 }

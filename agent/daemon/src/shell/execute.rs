@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use super::console::Console;
 use super::tty::Terminal;
 use super::{Agent, Outcome, Shell, output};
+use crate::control::ControlError;
 use crate::look;
 use crate::people::audit::{self, Entry};
 use crate::people::power::{Leave, Pending};
@@ -177,16 +178,26 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
     pub(super) fn request(&mut self, request: &Request) -> io::Result<Outcome> {
         match self.agent.ask(request) {
             Ok(Reply::Done(text)) => self.done(&text),
-            Ok(Reply::Refused(lines)) => {
-                self.complain(&lines)?;
-                Ok(Outcome::Refused)
-            }
             Ok(Reply::Lines(lines)) => {
                 self.desk.page(&lines, true)?;
                 Ok(Outcome::Done)
             }
+            answer => self.refused(answer),
+        }
+    }
+
+    /// What the agent says when it does not do what it was asked: its reasons, or that it is not there, or that it
+    /// takes the question for another one.
+    pub(super) fn refused(&mut self, answer: Result<Reply, ControlError>) -> io::Result<Outcome> {
+        match answer {
+            Ok(Reply::Refused(lines)) => {
+                self.complain(&lines)?;
+                Ok(Outcome::Refused)
+            }
             Ok(
-                Reply::Status(_)
+                Reply::Done(_)
+                | Reply::Lines(_)
+                | Reply::Status(_)
                 | Reply::Session(..)
                 | Reply::Misedit(_)
                 | Reply::Commits(_)

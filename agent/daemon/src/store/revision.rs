@@ -17,6 +17,7 @@
 use std::fmt::Write as _;
 
 use bascule_core::commit::Generation;
+use bascule_core::time::utc;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -82,7 +83,7 @@ impl Revision {
         let state = if *confirmed { "confirmed" } else { "unconfirmed" };
         let mut out = format!(
             "{MARK}bascule configuration, schema {schema}\n{MARK}generation {generation}\n\
-             {MARK}time {time} ({})\n{MARK}user {}\n{MARK}comment {}\n{MARK}{state}\n{text}",
+             {MARK}time {time} ({} UTC)\n{MARK}user {}\n{MARK}comment {}\n{MARK}{state}\n{text}",
             utc(*time),
             one_line(user),
             one_line(comment),
@@ -162,24 +163,6 @@ fn one_line(text: &str) -> String {
     text.chars().take(WORDS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Seconds since 1970 as a date, in the proleptic Gregorian calendar.
-#[must_use]
-pub fn utc(time: u64) -> String {
-    let (days, second) = (time / 86_400, time % 86_400);
-    // Years start in March, so that the day that comes and goes is the last (Hinnant, "chrono-compatible low-level
-    // date algorithms").
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,13 +220,5 @@ mod tests {
         let edited = revision().print().replace("lb1", "lb2") + "# by me\n#: mine\n";
         assert_eq!(bare(&edited), "[system]\nhostname = \"lb2\"\n# by me\n#: mine\n");
         assert_eq!(bare("# mine\r\n[system]"), "# mine\n[system]\n");
-    }
-
-    #[test]
-    fn seconds_become_dates() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
-        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
-        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
     }
 }

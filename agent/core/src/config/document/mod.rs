@@ -147,6 +147,11 @@ impl Document {
 
     /// A comment in an otherwise empty text is its head.
     fn settle_comments(&mut self) {
+        let mut left = Vec::new();
+        drop_empty_maps(&mut self.root, Place::root(), &mut left);
+        for note in left {
+            self.tail = Some(self.tail.take().map_or_else(|| note.clone(), |tail| format!("{note}\n{tail}")));
+        }
         if self.root.is_empty() && self.head.is_none() {
             self.head = self.tail.take();
         }
@@ -348,6 +353,21 @@ fn normalise_entry(entry: &mut Entry, place: Option<Place>) {
         }
         Node::Integer(_) | Node::Boolean(_) | Node::Other(_) => {}
     }
+}
+
+/// Takes away maps that have no objects: they say nothing, and no command could make them. Their comments are left
+/// over.
+fn drop_empty_maps(table: &mut Table, place: Place, left: &mut Vec<String>) {
+    table.retain(|key, entry| {
+        let Some(inner) = place.child(key) else { return true };
+        let Node::Table(held) = &mut entry.node else { return true };
+        drop_empty_maps(held, inner, left);
+        let empty = inner.kind() == Kind::Map && held.is_empty();
+        if empty {
+            left.extend(entry.note.take());
+        }
+        !empty
+    });
 }
 
 #[cfg(test)]
