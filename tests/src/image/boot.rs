@@ -163,6 +163,9 @@ fn init(context: &mut Context) -> Result<Outcome> {
     }
     let (text, status) = ask("touch /run/x && touch /data/config/x && rm /data/config/x")?;
     ensure!(status == 0, "/run or /data is not writable: {text}");
+    // Not one port before anybody has configured one.
+    let (listening, _) = ask("cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 0A '")?;
+    ensure!(listening == "0", "{listening} TCP ports are open");
     let (first, _) = ask("tr '\\0' ' ' </proc/1/cmdline")?;
     ensure!(first.starts_with("/init"), "process 1 is {first}");
     let shells = ask("ls -l /proc/[0-9]*/fd/0 2>/dev/null | grep -c ttyS0")?.0;

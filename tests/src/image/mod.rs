@@ -2,6 +2,7 @@
 
 mod boot;
 mod factory;
+mod line;
 mod pair;
 mod spy;
 
@@ -27,6 +28,6 @@ pub fn prepare(cases: &[&Case]) {
 
 /// The tier's cases, in the order they run.
 pub fn cases() -> Vec<Case> {
-    let groups = [boot::cases(), pair::cases(), factory::cases()];
+    let groups = [boot::cases(), pair::cases(), factory::cases(), line::cases()];
     groups.into_iter().flatten().collect()
 }

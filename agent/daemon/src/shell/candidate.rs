@@ -14,6 +14,7 @@ use bascule_core::shell::paths::located;
 use bascule_core::shell::report::Report;
 
 use super::console::Console;
+use super::stick;
 use super::tty::Terminal;
 use super::{Agent, Outcome, Session, Shell};
 
@@ -197,9 +198,9 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
 
     fn load(&mut self, session: SessionId, replace: bool, from: Option<&str>) -> io::Result<Outcome> {
         let text = match from {
-            Some(path) => match read(Path::new(path)) {
+            Some(path) => match file_or_stick(path) {
                 Ok(text) => text,
-                Err(error) => return self.refuse(&format!("{path} cannot be read: {error}")),
+                Err(reason) => return self.refuse(&reason),
             },
             None => {
                 if self.desk.interactive() {
@@ -228,6 +229,16 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
 fn is_level(path: &[String]) -> bool {
     let key = |choice: &bascule_core::config::paths::Choice| choice.kind == ChoiceKind::Key;
     follow(path, Purpose::Name).is_ok_and(|follow| follow.choices.iter().any(key))
+}
+
+/// The text of a file; `usb:NAME` is one on a stick.
+fn file_or_stick(path: &str) -> Result<String, String> {
+    match path.strip_prefix(stick::PREFIX) {
+        Some(name) => stick::read_with(name, read).map_err(|error| error.to_string()),
+        None => read(Path::new(path)).map_err(|error| {
+            format!("{path} cannot be read: {error}; usb:NAME stands for a file on a USB stick")
+        }),
+    }
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -12,6 +12,7 @@ mod names;
 mod notices;
 mod output;
 mod script;
+mod stick;
 pub mod tty;
 
 #[cfg(test)]
