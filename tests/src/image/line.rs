@@ -80,7 +80,9 @@ fn run(context: &mut Context) -> Result<Outcome> {
     // Half a line, then the BREAK: nothing of it is executed, and whoever comes next has to log in.
     machine.console.send_bytes(b"set system hostname broken")?;
     machine.expect("hostname broken", ANSWER)?;
-    send_break(&control)?;
+    // A kernel with CONFIG_MAGIC_SYSRQ_SERIAL keeps the first BREAK on its console for itself, whatever
+    // `kernel.sysrq` says (`uart_handle_break` in include/linux/serial_core.h).
+    send_breaks(&control, 2)?;
     machine.expect("login: ", ANSWER)?;
     machine.console.send(login::USER)?;
     machine.expect("Password: ", ANSWER)?;
@@ -104,23 +106,27 @@ fn make_stick(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has QEMU hold the serial line in the BREAK state (QMP `chardev-send-break`).
-fn send_break(control: &Path) -> Result<()> {
+/// Has QEMU hold the serial line in the BREAK state so many times (QMP `chardev-send-break`).
+fn send_breaks(control: &Path, count: usize) -> Result<()> {
     let mut qmp = UnixStream::connect(control).context("QEMU's control socket")?;
     qmp.set_read_timeout(Some(ANSWER))?;
-    for command in [
-        "{\"execute\":\"qmp_capabilities\"}",
-        "{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"serial0\"}}",
-    ] {
-        qmp.write_all(command.as_bytes())?;
-        let mut said = String::new();
-        let mut bytes = [0; 1_024];
-        while !said.contains("\"return\"") {
-            let count = qmp.read(&mut bytes)?;
-            ensure!(count > 0, "QEMU closed its control socket: {said}");
-            said.push_str(&String::from_utf8_lossy(&bytes[..count]));
-            ensure!(!said.contains("\"error\""), "QEMU refused {command}: {said}");
-        }
+    tell(&mut qmp, "{\"execute\":\"qmp_capabilities\"}")?;
+    for _ in 0..count {
+        tell(&mut qmp, "{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"serial0\"}}")?;
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+fn tell(qmp: &mut UnixStream, command: &str) -> Result<()> {
+    qmp.write_all(command.as_bytes())?;
+    let mut said = String::new();
+    let mut bytes = [0; 1_024];
+    while !said.contains("\"return\"") {
+        let count = qmp.read(&mut bytes)?;
+        ensure!(count > 0, "QEMU closed its control socket: {said}");
+        said.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        ensure!(!said.contains("\"error\""), "QEMU refused {command}: {said}");
     }
     Ok(())
 }
