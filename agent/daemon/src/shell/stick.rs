@@ -151,7 +151,7 @@ impl Mounted {
         let from = Path::new("/dev").join(device);
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let try_kind = |kind: &&str| mount(Some(&from), &place, Some(*kind), flags, None::<&str>).is_ok();
-        KINDS.iter().any(|kind| try_kind(kind)).then_some(Self(place))
+        KINDS.iter().any(try_kind).then_some(Self(place))
     }
 
     /// The file, when it is there and not a link that leads away.
