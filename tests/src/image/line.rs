@@ -1,4 +1,4 @@
-//! What only a real console line shows: a file from a USB stick, and a BREAK.
+//! What only a real box shows: a USB stick, a BREAK on its line, what is there after a reboot and after a reset.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -11,7 +11,7 @@ use bascule_image::board::{Board, Flavour};
 use bascule_image::build;
 use bascule_image::disk;
 use bascule_image::host;
-use bascule_image::qemu::{self, Boot, Setup, login};
+use bascule_image::qemu::{self, Boot, Machine, Setup, login};
 use bascule_image::toolchain::Profile;
 
 use crate::runner::{Case, Context, Outcome};
@@ -22,7 +22,7 @@ use super::boot::{ANSWER, BOOT};
 pub fn cases() -> Vec<Case> {
     let limit = Duration::from_secs(600);
     vec![Case {
-        name: "a console: a configuration from a USB stick is loaded, a BREAK drops the line and asks for a login",
+        name: "a console: a USB stick is read, a BREAK logs out, maintenance survives a reboot, a factory reset wipes all",
         limit,
         run,
     }]
@@ -92,7 +92,26 @@ fn run(context: &mut Context) -> Result<Outcome> {
     let kept = machine.expect("from-usb> ", ANSWER)?.text;
     ensure!(kept.contains("from-usb") && !kept.contains("broken"), "after the BREAK: {kept}");
     let _ = std::fs::remove_file(&control);
-    Ok(Outcome::Passed("usb:lb1.toml committed, BREAK led to the login".to_owned()))
+
+    confirmed(&machine, "maintenance enter")?;
+    machine.expect("from-usb[maintenance]> ", ANSWER)?;
+    confirmed(&machine, "reboot")?;
+    machine.log_in(BOOT)?;
+    machine.expect("from-usb[maintenance]> ", BOOT)?;
+    machine.console.send("maintenance leave")?;
+    machine.expect("from-usb> ", ANSWER)?;
+
+    confirmed(&machine, "factory-reset")?;
+    let text = machine.expect(" 1/10 Host name", BOOT)?.text;
+    ensure!(!text.contains("login: "), "after the reset somebody could log in:\n{text}");
+    Ok(Outcome::Passed("usb:lb1.toml committed, two reboots, setup asks again".to_owned()))
+}
+
+/// A command that asks first.
+fn confirmed(machine: &Machine, command: &str) -> Result<()> {
+    machine.console.send(command)?;
+    machine.expect("(y/N) ", ANSWER)?;
+    machine.console.send("y")
 }
 
 /// A FAT volume over the whole disk, as many sticks have it.
