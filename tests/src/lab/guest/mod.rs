@@ -35,7 +35,7 @@ use crate::shared::{self, Report};
 pub use driver::run as drive;
 
 /// After this the guest is given up.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1_200);
 /// How long it may say nothing: the longest single case.
 const SILENCE: Duration = Duration::from_secs(150);
 
