@@ -10,6 +10,7 @@ mod repeats;
 mod rtnl;
 pub mod sysctl;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use bascule_core::config::Config;
-use bascule_core::desired::Ipvs;
+use bascule_core::desired::{AddressKey, Ipvs};
 use bascule_core::net::IfName;
 use bascule_core::router::Roles;
 use thiserror::Error;
@@ -108,16 +109,25 @@ impl KernelHandle {
         self.wanted.put(wanted);
     }
 
-    /// What the IPVS thread found.
+    /// Tells when the IPVS thread has found something else.
     #[must_use]
-    pub fn ipvs(&self) -> watch::Receiver<Arc<IpvsFound>> {
+    pub fn ipvs_changes(&self) -> watch::Receiver<Arc<IpvsFound>> {
         self.ipvs.clone()
     }
 
-    /// What the address thread found.
+    // Copies and no guards: two guards of one channel in one expression, with a writer that waits between them, lock
+    // reader and writer out for good.
+
+    /// What the IPVS thread found last.
     #[must_use]
-    pub fn addresses(&self) -> watch::Receiver<AddressesFound> {
-        self.addresses.clone()
+    pub fn found(&self) -> Arc<IpvsFound> {
+        Arc::clone(&self.ipvs.borrow())
+    }
+
+    /// The wanted addresses that the address thread found last.
+    #[must_use]
+    pub fn present(&self) -> HashSet<AddressKey> {
+        self.addresses.borrow().present.clone()
     }
 
     /// Everything that could not be brought about, with reasons; empty when wanted equals found.

@@ -147,7 +147,7 @@ impl Agent {
         listener.set_nonblocking(true)?;
         tokio::spawn(control::serve(UnixListener::from_std(listener)?, calls));
         let mut roles = self.vrrp.roles();
-        let mut found = self.kernel.ipvs();
+        let mut found = self.kernel.ipvs_changes();
         let mut beat = tokio::time::interval(BEAT);
 
         self.configure(first);
@@ -282,10 +282,9 @@ impl Agent {
     }
 
     pub(super) fn status(&self) -> Status {
-        // Not held while the same channel is read again below: a writer that waits between the two locks both out.
-        let found = Arc::clone(&self.kernel.ipvs().borrow());
+        let found = self.kernel.found();
         let mut kernel = KernelView {
-            addresses: self.kernel.addresses().borrow().present.clone(),
+            addresses: self.kernel.present(),
             ipvs: found.table.clone(),
             connections: found
                 .connections

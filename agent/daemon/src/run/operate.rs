@@ -73,7 +73,7 @@ impl Agent {
         if draining.is_empty() {
             return;
         }
-        let found = std::sync::Arc::clone(&self.kernel.ipvs().borrow());
+        let found = self.kernel.found();
         let count = |(service, server): &(_, _)| {
             let weight = found.table.services.get(service)?.destinations.get(server)?.weight;
             let counted = found.connections.get(&(*service, *server))?;
@@ -109,9 +109,10 @@ impl Agent {
     /// What a prompt tells of the box and of a candidate.
     pub(super) fn standing(&self, session: Option<SessionId>) -> Standing {
         let configured = self.node.config().and_then(|config| config.system.hostname.as_ref());
+        let role = role(&self.vrrp.roles().borrow()).to_owned();
         Standing {
             hostname: configured.map_or_else(hostname, ToString::to_string),
-            role: role(&self.vrrp.roles().borrow()).to_owned(),
+            role,
             maintenance: self.node.overrides().maintenance(),
             uncommitted: session.is_some_and(|session| self.commits.sessions.uncommitted(session)),
             confirm: self.commits.confirm_in(),
