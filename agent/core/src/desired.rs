@@ -5,7 +5,7 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,9 @@ pub struct Addressing {
     pub addresses: HashMap<AddressKey, AddressKind>,
     /// Routes: destination to gateway.
     pub routes: HashMap<Prefix, IpAddr>,
+    /// Virtual addresses that the kernel has before an own one of the same network: the first is the source of what
+    /// the box sends there. Never wanted.
+    pub ahead: BTreeSet<AddressKey>,
 }
 
 /// Identity of an IPVS service (`ip_vs_genl_parse_service` in `net/netfilter/ipvs/ip_vs_ctl.c`). Configured

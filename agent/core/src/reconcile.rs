@@ -52,7 +52,7 @@ pub enum IpvsOp {
 /// Additions come first, own addresses before virtual ones (the first of a network becomes its primary address,
 /// the source of our adverts). An address that only moves to another interface or prefix length is removed just
 /// before it is added: the kernel refuses the same IPv6 address twice, and two interfaces must never answer for
-/// one. Routes follow the addresses that make their gateways reachable. Of what goes, virtual addresses go first: while
+/// one, and a virtual one that stands ahead of an own one of its network goes behind it. Routes follow the addresses that make their gateways reachable. Of what goes, virtual addresses go first: while
 /// one without a route of its own is there, the kernel keeps the route of the own address that goes
 /// (`check_cleanup_prefix_route` in net/ipv6/addrconf.c), and then for ever. Whether an address is virtual does not
 /// count as a difference.
@@ -94,6 +94,11 @@ pub fn address_ops(wanted: &Addressing, found: &Addressing) -> Vec<AddressOp> {
     ops.extend(
         surplus.into_iter().filter(|key| !gone.contains(key)).map(|key| AddressOp::Delete(key.clone())),
     );
+    for key in found.ahead.iter().filter(|key| found.addresses.contains_key(*key)) {
+        if let Some(kind) = wanted.addresses.get(key) {
+            ops.extend([AddressOp::Delete(key.clone()), AddressOp::Add(key.clone(), *kind)]);
+        }
+    }
     ops
 }
 

@@ -92,6 +92,7 @@ prop_compose! {
                     (format!("10.{to}.0.0/16").parse().expect("a prefix"), IpAddr::from([192, 0, 2, via]))
                 })
                 .collect(),
+            ahead: BTreeSet::new(),
         }
     }
 }
@@ -228,6 +229,7 @@ fn a_takeover_adds_before_anything_else_happens() {
             (key("192.0.2.9/24"), AddressKind::Own),
         ]),
         routes: HashMap::from([(default, via)]),
+        ..Addressing::default()
     };
     let found = Addressing {
         addresses: HashMap::from([(key("198.51.100.7/32"), AddressKind::Own)]),
@@ -261,6 +263,26 @@ fn virtual_addresses_go_before_the_own_address_of_their_network() {
         address_ops(&Addressing::default(), &found),
         [AddressOp::Delete(key("2001:db8::100/64")), AddressOp::Delete(key("2001:db8::11/64"))]
     );
+}
+
+#[test]
+fn a_virtual_address_ahead_of_an_own_one_goes_behind_it_while_it_is_wanted() {
+    let key = |text: &str| AddressKey {
+        interface: "eth0".parse().expect("a name"),
+        prefix: text.parse().expect("a prefix"),
+    };
+    let (own, virtual_) = (key("192.0.2.11/24"), key("192.0.2.100/24"));
+    let wanted = Addressing {
+        addresses: HashMap::from([(own.clone(), AddressKind::Own), (virtual_.clone(), AddressKind::Virtual)]),
+        ..Addressing::default()
+    };
+    let found = Addressing { ahead: BTreeSet::from([virtual_.clone()]), ..wanted.clone() };
+    assert_eq!(
+        address_ops(&wanted, &found),
+        [AddressOp::Delete(virtual_.clone()), AddressOp::Add(virtual_.clone(), AddressKind::Virtual)]
+    );
+    let backup = Addressing { addresses: HashMap::from([(own, AddressKind::Own)]), ..Addressing::default() };
+    assert_eq!(address_ops(&backup, &found), [AddressOp::Delete(virtual_)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! then reads them again, so that a dump is never between a takeover and its first announcement. Kernel events
 //! and a poll lead to the same comparison: what somebody else removed comes back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use bascule_core::config::Config;
 use bascule_core::config::model::VirtualAddress;
 use bascule_core::desired::{self, AddressKey, AddressKind, Addressing, OURS};
 use bascule_core::links::{self, LinkOp};
-use bascule_core::net::{IfName, Prefix};
+use bascule_core::net::{Family, IfName, Prefix};
 use bascule_core::reconcile::{self, AddressOp};
 use bascule_core::router::Roles;
 use bascule_core::time::Instant;
@@ -270,7 +270,24 @@ impl Worker {
             let kind = if address.routeless { AddressKind::Virtual } else { AddressKind::Own };
             (marked || self.wanted.addresses.contains_key(&key)).then_some((key, kind))
         });
-        Addressing { addresses: addresses.collect(), routes: self.routes.clone() }
+        let ahead = if self.sure() { self.ahead(&names) } else { BTreeSet::new() };
+        Addressing { addresses: addresses.collect(), routes: self.routes.clone(), ahead }
+    }
+
+    /// Virtual addresses that the kernel lists before an own one of the same network. It lists them in the order in
+    /// which they are primary (`ifa_list`); an IPv6 source is chosen in another way (RFC 6724).
+    fn ahead(&self, names: &HashMap<u32, &IfName>) -> BTreeSet<AddressKey> {
+        let wanted = self.picture.addresses.iter().filter_map(|address| {
+            let key = AddressKey { interface: (*names.get(&address.index)?).clone(), prefix: address.prefix };
+            let kind = *self.wanted.addresses.get(&key)?;
+            (key.prefix.family() == Family::V4).then_some((key, kind))
+        });
+        let wanted: Vec<(AddressKey, AddressKind)> = wanted.collect();
+        let before_own = |at: usize, key: &AddressKey| {
+            wanted[at..].iter().any(|(other, kind)| *kind != AddressKind::Virtual && same_network(other, key))
+        };
+        let virtual_ = wanted.iter().enumerate().filter(|(_, (_, kind))| *kind == AddressKind::Virtual);
+        virtual_.filter(|(at, (key, _))| before_own(*at, key)).map(|(_, (key, _))| key.clone()).collect()
     }
 
     /// Whether an address counts as ours on a kernel without marks: this agent added it, or it is one that the
@@ -449,6 +466,13 @@ impl Worker {
             repairs: self.repairs,
         }
     }
+}
+
+/// Whether the kernel makes one of them the secondary of the other (`__inet_insert_ifa` in net/ipv4/devinet.c).
+fn same_network(one: &AddressKey, other: &AddressKey) -> bool {
+    one.interface == other.interface
+        && one.prefix.length() == other.prefix.length()
+        && one.prefix.contains(&other.prefix.address())
 }
 
 /// Every interface that the configuration names.

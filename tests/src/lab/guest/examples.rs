@@ -233,11 +233,6 @@ fn plain(line: &str) -> String {
     let end = |word: &'_ str| word.find("@if").unwrap_or(word.len());
     let mut words: Vec<&str> = line.split_whitespace().map(|word| &word[..end(word)]).collect();
     words.retain(|word| !word.starts_with("fe80:"));
-    // The first address of a network is the source of its route. When a box's own address changes while it is Master,
-    // the virtual one becomes the first: a gap that is known, and not what this is about.
-    if let Some(source) = words.iter().position(|word| *word == "src") {
-        words.drain(source..(source + 2).min(words.len()));
-    }
     // An interface without addresses: a world may have more of them than an example names.
     let bare = words.len() == 2 && matches!(words[1], "UP" | "DOWN" | "UNKNOWN");
     if bare || line.starts_with("fe80:") || line.starts_with("multicast") {
