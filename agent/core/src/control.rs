@@ -1,7 +1,7 @@
 //! What the control socket carries: requests and replies.
 //!
 //! Frames are postcard, then CRC-32, then COBS with a zero delimiter; the first byte inside is the version.
-//! Enums are append-only: postcard encodes the variant's index.
+//! Enums are append-only between releases: postcard encodes the variant's index.
 
 use core::time::Duration;
 
@@ -19,8 +19,6 @@ pub enum Request {
     Status,
     /// Read the configuration file again and apply it by difference.
     Reload,
-    /// Host name and role in one word, as the shell's prompt shows them.
-    Prompt,
     /// The latest so many lines of the log.
     Log(u32),
     /// The running configuration as it was read.
@@ -102,17 +100,8 @@ pub enum Request {
     },
     /// Changes of state of one virtual router or all, newest last.
     History(Option<Name>),
-    /// What a prompt must tell: answered by `Reply::Prompt`.
+    /// What a prompt must tell: answered by `Reply::Standing`.
     Standing(Option<SessionId>),
-    /// A command that changed something, for the audit log.
-    Audit {
-        /// Who gave it.
-        user: Name,
-        /// From where: a console, `ssh`, a script.
-        from: String,
-        /// As typed, secrets masked.
-        line: String,
-    },
     /// `save rescue`: keep the running configuration as the one to fall back to when no revision can be used.
     Rescue {
         /// Who keeps it.
@@ -158,7 +147,7 @@ pub enum Reply {
     Done(String),
     /// Refused or failed; the lines say what and why. Nothing was changed.
     Refused(Vec<String>),
-    /// To `Prompt`, `Log`, `Configuration`, `View`, `Names` and `History`.
+    /// To `Log`, `Configuration`, `View`, `Names` and `History`.
     Lines(Vec<String>),
     /// To `Open`; the text says what else there is to know (resumed, others at work).
     Session(SessionId, String),

@@ -143,7 +143,8 @@ fn vlan_id(info: &LinkInfo) -> Option<u16> {
     facts.iter().find_map(|fact| if let InfoVlan::Id(id) = fact { Some(*id) } else { None })
 }
 
-fn address(message: &AddressMessage) -> Option<Address> {
+/// What the kernel says about one address; `None` when it names none.
+pub fn address(message: &AddressMessage) -> Option<Address> {
     let (mut local, mut remote, mut protocol) = (None, None, None);
     let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
     for attribute in &message.attributes {

@@ -1,19 +1,18 @@
 //! `show interfaces`: state, addresses and counters of the kernel's interfaces.
 
-use std::net::IpAddr;
-
 use bascule_core::desired::OURS;
 use bascule_core::net::{IfName, Prefix};
 use bascule_core::shell::report::Report;
 use bascule_core::shell::table::{Table, facts};
 use bascule_core::status::Status;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use serde_json::{Value, json};
 
 use super::files::Files;
 use super::netlink::{self, Links};
 use super::{LookError, ask_status};
+use crate::link::picture;
 use crate::shell::Agent;
 
 /// One interface.
@@ -169,29 +168,16 @@ pub fn mac(bytes: &[u8]) -> Option<String> {
 }
 
 fn address(message: &AddressMessage, status: Option<&Status>) -> Option<Address> {
-    let (mut local, mut remote, mut protocol) = (None, None, None);
-    let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
-    for attribute in &message.attributes {
-        if let AddressAttribute::Local(address) = attribute {
-            local = Some(*address);
-        } else if let AddressAttribute::Address(address) = attribute {
-            remote = Some(*address);
-        } else if let AddressAttribute::Flags(all) = attribute {
-            flags = *all;
-        } else if let AddressAttribute::Protocol(number) = attribute {
-            protocol = Some(u8::from(AddressProtocol::clone(number)));
-        }
-    }
-    let address: IpAddr = local.or(remote)?;
+    let found = picture::address(message)?;
     let routers = status.map(|status| status.routers.as_slice()).unwrap_or_default();
     let of = |router: &&bascule_core::status::RouterLine| {
-        router.addresses.iter().any(|(prefix, _)| prefix.address() == address)
+        router.addresses.iter().any(|(prefix, _)| prefix.address() == found.prefix.address())
     };
     Some(Address {
-        prefix: Prefix::new(address, message.header.prefix_len).ok()?,
-        ours: protocol == Some(OURS),
+        prefix: found.prefix,
+        ours: found.protocol == Some(OURS),
         virtual_router: routers.iter().find(of).map(|router| router.name.to_string()),
-        tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+        tentative: found.tentative,
     })
 }
 

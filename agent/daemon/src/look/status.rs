@@ -4,24 +4,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use bascule_core::config::model::Protocol;
-use bascule_core::router::{Counters, Role, Roles};
+use bascule_core::router::{Counters, Role};
 use bascule_core::shell::table::{WIDTH, age, short, wrap};
 use bascule_core::status::{HealthWord, ServerLine, ServiceLine, Status};
 
 /// Width of the column of names.
 const NAME: usize = 18;
-
-/// `lb1(MASTER)`: the host and its role, for the prompt. With several roles at once all are named.
-#[must_use]
-pub fn prompt(hostname: &str, roles: &Roles) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for word in ["MASTER", "BACKUP", "FAULT"] {
-        if roles.routers.values().any(|router| role_word(&router.role) == word) {
-            words.push(word);
-        }
-    }
-    if words.is_empty() { hostname.to_owned() } else { format!("{hostname}({})", words.join("+")) }
-}
 
 /// A role in one word.
 #[must_use]
@@ -223,16 +211,5 @@ mod tests {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("from a second Master") && text.contains("own address"), "{text}");
         assert!(!text.contains("late by a whole interval"), "{text}");
-    }
-
-    #[test]
-    fn the_prompt_names_every_role_there_is() {
-        let mut roles = Roles::default();
-        assert_eq!(prompt("lb1", &roles), "lb1");
-        roles.routers.insert("a".parse().unwrap(), router(Role::Backup));
-        assert_eq!(prompt("lb1", &roles), "lb1(BACKUP)");
-        roles.routers.insert("b".parse().unwrap(), router(Role::Master));
-        roles.routers.insert("c".parse().unwrap(), router(Role::Fault("no link".into())));
-        assert_eq!(prompt("lb1", &roles), "lb1(MASTER+BACKUP+FAULT)");
     }
 }

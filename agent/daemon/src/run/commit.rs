@@ -62,11 +62,6 @@ impl Commits {
         audit::append(&self.state_dir, entry);
     }
 
-    /// A command that changed something, told by a client that cannot write the log itself.
-    pub fn audit(&self, user: &Name, origin: &str, command: &str) {
-        audit::append(&self.state_dir, Entry { user: user.as_str(), origin, command, result: "begun" });
-    }
-
     /// What waits is left for a successor.
     fn leave(&self) {
         self.left.save(&self.timer.pending().cloned());

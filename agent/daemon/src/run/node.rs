@@ -20,7 +20,6 @@ use super::source::Loaded;
 use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
 use crate::kernel::KernelHandle;
-use crate::look::status;
 use crate::people::power::Pending;
 use crate::prober::parent::{FromProber, Prober};
 use crate::sys::monotonic;
@@ -252,7 +251,6 @@ impl Agent {
         let reply = match request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Reload => self.reload(),
-            Request::Prompt => Reply::Lines(vec![self.prompt()]),
             Request::Log(count) => {
                 Reply::Lines(log::recent(usize::try_from(*count).unwrap_or(LOG_MAX).min(LOG_MAX)))
             }
@@ -265,20 +263,10 @@ impl Agent {
             }
             Request::Operate { user, operation } => self.operate(user, operation),
             Request::History(router) => self.history(router.as_ref()),
-            Request::Audit { user, from, line } => {
-                self.commits.audit(user, from, line);
-                Reply::Done(String::new())
-            }
             Request::Standing(session) => Reply::Standing(self.standing(*session)),
             other => self.answer_configuration(other),
         };
         (reply, None)
-    }
-
-    fn prompt(&self) -> String {
-        let configured = self.node.config().and_then(|config| config.system.hostname.as_ref());
-        let hostname = configured.map_or_else(hostname, ToString::to_string);
-        status::prompt(&hostname, &self.vrrp.roles().borrow())
     }
 
     pub(super) fn status(&self) -> Status {

@@ -7,10 +7,11 @@ use bascule_core::control::{Reply, SessionId, Standing};
 use bascule_core::net::Name;
 use bascule_core::node::{Count, Event, Recorded};
 use bascule_core::overrides::Operation;
-use bascule_core::router::{Change, Role, Roles};
+use bascule_core::router::{Change, Roles};
 use bascule_core::time::utc;
 
 use super::node::{Agent, hostname};
+use crate::look::status::role_word;
 use crate::store;
 use crate::sys::{monotonic, wall};
 
@@ -130,12 +131,7 @@ fn line(kept: &Recorded) -> String {
 
 /// The role of the box in one word; empty without virtual routers.
 fn role(roles: &Roles) -> &'static str {
-    let word = |role: &Role| match role {
-        Role::Master => "MASTER",
-        Role::Backup => "BACKUP",
-        Role::Fault(_) => "FAULT",
-    };
-    let mut words = roles.routers.values().map(|router| word(&router.role));
+    let mut words = roles.routers.values().map(|router| role_word(&router.role));
     let first = words.next().unwrap_or_default();
     if words.all(|word| word == first) { first } else { "MIXED" }
 }
@@ -144,7 +140,7 @@ fn role(roles: &Roles) -> &'static str {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
-    use bascule_core::router::RouterStatus;
+    use bascule_core::router::{Role, RouterStatus};
     use bascule_core::time::Instant;
     use std::time::Duration;
 
