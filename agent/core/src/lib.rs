@@ -21,6 +21,7 @@ pub mod links;
 pub mod ntp;
 pub mod status;
 pub mod commit;
+pub mod gate;
 pub mod control;
 pub mod node;
 pub mod shell;
