@@ -102,6 +102,8 @@ pub enum Request {
     History(Option<Name>),
     /// What a prompt must tell: answered by `Reply::Standing`.
     Standing(Option<SessionId>),
+    /// The system on trial is kept.
+    TrialOver,
     /// `save rescue`: keep the running configuration as the one to fall back to when no revision can be used.
     Rescue {
         /// Who keeps it.

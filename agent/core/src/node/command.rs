@@ -40,6 +40,11 @@ impl Node {
         self.overrides.set_maintenance(now, inside);
     }
 
+    /// Whether a system on trial runs; to be told before the first configuration.
+    pub const fn set_trial(&mut self, now: Instant, on: bool) {
+        self.overrides.set_trial(now, on);
+    }
+
     /// The virtual routers that `config` will run at `now`, for who starts them before the first configuration is
     /// given.
     #[must_use]

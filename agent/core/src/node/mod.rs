@@ -46,6 +46,8 @@ pub enum Event {
     Counted(Vec<(Draining, Option<Count>)>),
     /// A virtual router is in another state, and when that was: seconds since 1970.
     Changed(router::Change, u64),
+    /// The system on trial is kept: what it held back is over.
+    TrialOver,
     /// The deadline may have passed.
     Timer,
 }
@@ -169,6 +171,10 @@ impl Node {
             Event::Changed(change, time) => {
                 self.history.add(change, time);
                 self.save(&mut effects);
+            }
+            Event::TrialOver => {
+                self.overrides.set_trial(now, false);
+                self.overridden(Vec::new(), &mut effects);
             }
             Event::Timer => {}
         }

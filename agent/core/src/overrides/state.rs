@@ -50,6 +50,8 @@ pub struct Overrides {
     routers: BTreeMap<Name, RouterState>,
     /// Since when.
     maintenance: Option<Instant>,
+    /// Since when a system on trial runs.
+    trial: Option<Instant>,
 }
 
 impl Overrides {
@@ -71,13 +73,27 @@ impl Overrides {
         self.routers.get(router).copied()
     }
 
-    /// How a virtual router stands: maintenance comes before all else.
+    /// How a virtual router stands: maintenance comes before all else, and what nobody told anything stays behind
+    /// while a system is on trial: a bad one must not take the addresses of a box that serves.
     #[must_use]
     pub fn stance(&self, router: &Name) -> Stance {
-        match self.maintenance {
-            Some(told) => Stance::Aside { told },
-            None => self.router(router).map_or(Stance::Normal, |state| state.stance),
+        match (self.maintenance, self.router(router), self.trial) {
+            (Some(told), _, _) => Stance::Aside { told },
+            (None, Some(state), _) => state.stance,
+            (None, None, Some(told)) => Stance::Yield { told },
+            (None, None, None) => Stance::Normal,
         }
+    }
+
+    /// Begins a trial at `now` or ends it. One that goes on does so as it was.
+    pub const fn set_trial(&mut self, now: Instant, on: bool) {
+        self.trial = since(self.trial, now, on);
+    }
+
+    /// Whether a system is on trial.
+    #[must_use]
+    pub const fn trial(&self) -> bool {
+        self.trial.is_some()
     }
 
     /// Whether the box is in maintenance.
@@ -88,11 +104,7 @@ impl Overrides {
 
     /// Enters maintenance at `now` or leaves it. One that it is in goes on as it was.
     pub const fn set_maintenance(&mut self, now: Instant, inside: bool) {
-        self.maintenance = match (inside, self.maintenance) {
-            (false, _) => None,
-            (true, Some(since)) => Some(since),
-            (true, None) => Some(now),
-        };
+        self.maintenance = since(self.maintenance, now, inside);
     }
 
     /// The real servers whose connections somebody must count.
@@ -273,6 +285,15 @@ impl Overrides {
             }
             ServerState::Halted => None,
         }
+    }
+}
+
+/// Since when something is so that is `on` at `now` and was so since `before`.
+const fn since(before: Option<Instant>, now: Instant, on: bool) -> Option<Instant> {
+    match (on, before) {
+        (false, _) => None,
+        (true, Some(since)) => Some(since),
+        (true, None) => Some(now),
     }
 }
 

@@ -221,6 +221,25 @@ fn a_command_that_is_repeated_is_another_stance() {
 }
 
 #[test]
+fn a_system_on_trial_stays_behind_unless_somebody_says_otherwise() {
+    let mut overrides = Overrides::default();
+    overrides.set_trial(at(3), true);
+    overrides.set_trial(at(5), true);
+    let front = name("front");
+    assert_eq!(overrides.stance(&front), Stance::Yield { told: at(3) });
+    assert_eq!(overrides.router_words(at(9), &front, false).as_deref(), Some("behind while on trial"));
+    let takeover = Operation::Takeover { router: Some(front.clone()), lasting: None };
+    overrides.operate(at(6), &config(PAIR), &takeover).expect("it is done");
+    assert_eq!(overrides.stance(&front), Stance::Takeover { told: at(6) });
+    overrides.set_maintenance(at(7), true);
+    assert_eq!(overrides.stance(&front), Stance::Aside { told: at(7) });
+    let mut over = Overrides::default();
+    over.set_trial(at(3), true);
+    over.set_trial(at(9), false);
+    assert_eq!((over.stance(&front), over.trial()), (Stance::Normal, false));
+}
+
+#[test]
 fn maintenance_comes_before_yield_and_takeover_and_they_are_refused_in_it() {
     let front = name("front");
     let mut overrides = told(&[yields(None, Some(60)), Operation::Maintenance(true)]);

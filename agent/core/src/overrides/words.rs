@@ -181,7 +181,9 @@ impl Overrides {
         if self.maintenance() {
             return Some("maintenance".to_owned());
         }
-        let state = self.router(router)?;
+        let Some(state) = self.router(router) else {
+            return self.trial().then(|| "behind while on trial".to_owned());
+        };
         let word = match (state.stance, master) {
             (Stance::Normal, _) => return None,
             (Stance::Yield { .. }, false) => "yielded",

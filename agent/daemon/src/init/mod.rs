@@ -31,6 +31,8 @@ pub use self::heartbeat::beat;
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
 /// Where alarms of init are left for the agent's status, a line each.
 pub const ALARMS: &str = "/run/bascule/alarms";
+/// In the run directory: there while a system is on trial, and says which version.
+pub const TRIAL: &str = "trial";
 
 /// The signals that mean something to init.
 fn signals() -> SigSet {

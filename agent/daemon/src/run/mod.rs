@@ -40,7 +40,7 @@ use crate::store::files::Disk;
 use crate::store::revisions::Revisions;
 use crate::sys::monotonic;
 use crate::vrrpd::{self, VrrpError};
-use crate::{log, snapshot};
+use crate::{init, log, snapshot};
 
 /// Name of the store of revisions in the state directory.
 const REVISIONS: &str = "configuration";
@@ -111,6 +111,7 @@ fn start(options: Options) -> Result<(), RunError> {
     let mut node = Node::resume(survivor.load());
     // The file decides: it is there also after a reboot, and gone only when maintenance was left.
     node.set_maintenance(monotonic(), maintenance.is_kept());
+    node.set_trial(monotonic(), run_dir.path().join(init::TRIAL).exists());
 
     let (vrrp, outflow) = vrrpd::start(node.routers(monotonic(), &first.config), run_dir.path())?;
     vrrp.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -50,7 +50,7 @@ pub struct Agent {
     system: System,
     pub(super) commits: Commits,
     survivor: Survivor,
-    run_dir: RunDir,
+    pub(super) run_dir: RunDir,
     pub(super) maintenance: Maintenance,
     supervised: bool,
     /// The newest snapshot and when it is to be kept.
@@ -263,6 +263,10 @@ impl Agent {
             }
             Request::Operate { user, operation } => self.operate(user, operation),
             Request::History(router) => self.history(router.as_ref()),
+            Request::TrialOver => {
+                self.handle(Event::TrialOver);
+                Reply::Done("The system is kept.".to_owned())
+            }
             Request::Standing(session) => Reply::Standing(self.standing(*session)),
             other => self.answer_configuration(other),
         };

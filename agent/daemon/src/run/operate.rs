@@ -11,6 +11,7 @@ use bascule_core::router::{Change, Roles};
 use bascule_core::time::utc;
 
 use super::node::{Agent, hostname};
+use crate::init;
 use crate::look::status::role_word;
 use crate::store;
 use crate::sys::{monotonic, wall};
@@ -118,8 +119,15 @@ impl Agent {
             uncommitted: session.is_some_and(|session| self.commits.sessions.uncommitted(session)),
             confirm: self.commits.confirm_in(),
             failsafe: self.commits.failsafe(),
-            ..Standing::default()
+            testing: self.node.overrides().trial().then(|| self.version_on_trial()),
         }
+    }
+}
+
+impl Agent {
+    fn version_on_trial(&self) -> String {
+        let noted = std::fs::read_to_string(self.run_dir.path().join(init::TRIAL));
+        noted.map_or_else(|_| env!("CARGO_PKG_VERSION").to_owned(), |text| text.trim().to_owned())
     }
 }
 
