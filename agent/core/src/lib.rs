@@ -9,6 +9,7 @@
 pub mod time;
 pub mod net;
 pub mod wire;
+pub mod release;
 pub mod config;
 pub mod notice;
 pub mod vrrp;
@@ -19,6 +20,7 @@ pub mod desired;
 pub mod reconcile;
 pub mod links;
 pub mod ntp;
+pub mod slot;
 pub mod status;
 pub mod commit;
 pub mod gate;
