@@ -195,4 +195,6 @@ pub struct Standing {
     pub maintenance: bool,
     /// No configuration of the operator could be used.
     pub failsafe: bool,
+    /// Generation of the configuration that runs, when it is one of the operator's.
+    pub generation: Option<u64>,
 }

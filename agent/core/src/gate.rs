@@ -26,7 +26,7 @@ pub const DEADLINE: Duration = Duration::from_secs(180);
 pub struct Sight {
     /// Version of the running system.
     pub version: String,
-    /// Generation of the revision that runs; none in failsafe.
+    /// Generation of the configuration that runs; none in failsafe.
     pub generation: Option<u64>,
     /// Time since the agent started.
     pub agent_uptime: Duration,
@@ -165,11 +165,12 @@ impl Gate {
         if now.oops && !self.before.oops {
             reasons.push("the kernel had an oops".to_owned());
         }
+        // A later one is an operator's commit.
         if let Some(before) = self.before.generation
-            && now.generation != Some(before)
+            && now.generation.is_none_or(|runs| runs < before)
         {
-            let runs = now.generation.map_or("failsafe".to_owned(), |other| format!("revision {other}"));
-            reasons.push(format!("configuration revision {before} ran before, now it is {runs}"));
+            let runs = now.generation.map_or("none of the operator's".to_owned(), |other| other.to_string());
+            reasons.push(format!("configuration generation {before} ran before, now {runs}"));
         }
         reasons
     }

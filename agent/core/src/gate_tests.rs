@@ -100,12 +100,14 @@ fn a_box_that_flaps_until_the_deadline_is_refused() {
 }
 
 #[test]
-fn an_oops_or_another_configuration_refuses_at_once() {
+fn an_oops_or_an_older_configuration_refuses_at_once_and_a_newer_one_does_not() {
+    let committed = Sight { generation: Some(8), ..sight() };
+    assert_eq!(gate().look(at(0), Some(&committed)), Verdict::Wait(vec![]));
     let now = Sight { oops: true, ..sight() };
     assert_eq!(gate().look(at(0), Some(&now)), Verdict::Refuse(vec!["the kernel had an oops".to_owned()]));
-    for (generation, word) in [(Some(6), "revision 6"), (None, "failsafe")] {
+    for (generation, word) in [(Some(6), "6"), (None, "none of the operator's")] {
         let now = Sight { generation, ..sight() };
-        let text = format!("configuration revision 7 ran before, now it is {word}");
+        let text = format!("configuration generation 7 ran before, now {word}");
         assert_eq!(gate().look(at(0), Some(&now)), Verdict::Refuse(vec![text]));
     }
 }

@@ -84,6 +84,11 @@ impl Commits {
         self.source.failsafe()
     }
 
+    /// The generation that runs, when it is one.
+    pub fn generation(&self) -> Option<u64> {
+        self.source.generation().map(|generation| generation.0)
+    }
+
     /// Time until the commit that waits goes back.
     pub fn confirm_in(&self) -> Option<Duration> {
         self.timer.deadline().map(|deadline| deadline.since(boottime()))

@@ -119,6 +119,7 @@ impl Agent {
             uncommitted: session.is_some_and(|session| self.commits.sessions.uncommitted(session)),
             confirm: self.commits.confirm_in(),
             failsafe: self.commits.failsafe(),
+            generation: self.commits.generation(),
             testing: self.node.overrides().trial().then(|| self.version_on_trial()),
         }
     }
