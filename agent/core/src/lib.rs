@@ -10,6 +10,7 @@ pub mod time;
 pub mod net;
 pub mod wire;
 pub mod release;
+pub mod bundle;
 pub mod config;
 pub mod notice;
 pub mod vrrp;
