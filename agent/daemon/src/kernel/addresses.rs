@@ -24,7 +24,7 @@ use futures_util::StreamExt;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::{mpsc, watch};
 
-use super::repeats::Repeats;
+use super::announcing::Announcing;
 use super::rtnl::{self, RtnlError};
 use super::sysctl;
 use crate::link::announce::Announcer;
@@ -110,8 +110,12 @@ pub async fn run(mut inputs: Inputs) -> io::Result<()> {
                     if changed.is_ok() { break Cause::Wanted } else { return Ok(()) }
                 }
                 Ok(()) = inputs.hold.changed() => break Cause::Wanted,
-                () = sleep_until(worker.repeats.next()) => worker.repeat(),
-                Some((interface, address)) = inputs.announcements.recv() => worker.announce(&interface, address),
+                () = sleep_until(worker.announcing.next()) => {
+                    worker.announcing.repeat(&worker.wanted.addresses, &worker.picture);
+                }
+                Some((interface, address)) = inputs.announcements.recv() => {
+                    worker.announcing.announce(&interface, address, &worker.wanted.addresses, &worker.picture);
+                }
                 event = events.next() => {
                     if event.is_none() {
                         return Err(io::Error::other("the kernel's events ended"));
@@ -136,21 +140,18 @@ async fn sleep_until(at: Option<Instant>) {
 
 struct Worker {
     handle: Handle,
-    announcer: Announcer,
+    announcing: Announcing,
     config: Arc<Config>,
     roles: Roles,
     wanted: Addressing,
     picture: Picture,
     routes: HashMap<Prefix, IpAddr>,
-    repeats: Repeats,
     /// Interfaces that were switched on and adjusted, by name, with their index then.
     prepared: HashMap<IfName, u32>,
     /// Whether the kernel keeps our mark (`IFA_PROTO`, Linux 5.18).
     marks: bool,
     /// Without marks: what this agent added.
     added: HashSet<AddressKey>,
-    /// Virtual addresses that were announced since they became wanted.
-    announced: HashSet<AddressKey>,
     /// What the last pass could not do.
     left: Vec<AddressOp>,
     setting_problems: HashMap<IfName, Vec<String>>,
@@ -163,17 +164,15 @@ impl Worker {
     fn new(handle: Handle, announcer: Announcer) -> Self {
         Self {
             handle,
-            announcer,
+            announcing: Announcing::new(announcer),
             config: Arc::default(),
             roles: Roles::default(),
             wanted: Addressing::default(),
             picture: Picture::default(),
             routes: HashMap::new(),
-            repeats: Repeats::default(),
             prepared: HashMap::new(),
             marks: keeps_marks(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
             added: HashSet::new(),
-            announced: HashSet::new(),
             left: Vec::new(),
             setting_problems: HashMap::new(),
             link_problems: Vec::new(),
@@ -186,8 +185,7 @@ impl Worker {
         self.wanted = desired::addressing(&config, &roles);
         self.config = config;
         self.roles = roles;
-        let wanted = &self.wanted.addresses;
-        self.announced.retain(|key| wanted.get(key).is_some_and(|kind| kind.is_announced()));
+        self.announcing.want(&self.wanted.addresses);
     }
 
     async fn pass(&mut self, cause: Cause) {
@@ -223,7 +221,7 @@ impl Worker {
         self.problems.extend(self.link_problems.iter().cloned());
         self.problems.extend(self.setting_problems.values().flatten().cloned());
         self.repairs += u64::from(disturbed && acted);
-        self.announce_what_was_there();
+        self.announcing.what_was_there(self.present(), &self.wanted.addresses, &self.picture);
     }
 
     /// Carries out operations and notes what failed; whether any succeeded.
@@ -314,7 +312,7 @@ impl Worker {
                     self.added.insert(key.clone());
                 }
                 if kind.is_announced() {
-                    self.first_announcement(key);
+                    self.announcing.first(key, &self.wanted.addresses, &self.picture);
                 }
                 Ok(())
             }
@@ -355,8 +353,7 @@ impl Worker {
             let running = |picture: &Picture| picture.interfaces.get(name).is_some_and(|i| i.running);
             running(&picture) && !running(&self.picture)
         };
-        // Behind a link that came back may be another switch: announce anew.
-        self.announced.retain(|key| !came_up(&key.interface));
+        self.announcing.came_up(came_up);
         self.picture = picture;
         Ok(())
     }
@@ -413,44 +410,6 @@ impl Worker {
             .collect();
         missing.sort();
         missing.iter().map(|name| format!("interface {name} does not exist")).collect()
-    }
-
-    fn first_announcement(&mut self, key: &AddressKey) {
-        self.announced.insert(key.clone());
-        self.announce(&key.interface, key.prefix.address());
-        self.repeats.begin(monotonic(), &key.interface, key.prefix.address());
-    }
-
-    /// Announces virtual addresses that became wanted and were in the kernel already: an agent before this one
-    /// may have died between adding and announcing.
-    fn announce_what_was_there(&mut self) {
-        let present = self.present();
-        let silent: Vec<AddressKey> = present
-            .into_iter()
-            .filter(|key| self.wanted.addresses.get(key).is_some_and(|kind| kind.is_announced()))
-            .filter(|key| !self.announced.contains(key))
-            .filter(|key| self.picture.interfaces.get(&key.interface).is_some_and(|i| i.running))
-            .collect();
-        for key in silent {
-            self.first_announcement(&key);
-        }
-    }
-
-    fn repeat(&mut self) {
-        for (interface, address) in self.repeats.take(monotonic()) {
-            self.announce(&interface, address);
-        }
-    }
-
-    /// Announces an address, unless it is no longer wanted here.
-    fn announce(&self, interface: &IfName, address: IpAddr) {
-        let holds = self.wanted.addresses.iter().any(|(key, kind)| {
-            kind.is_announced() && key.interface == *interface && key.prefix.address() == address
-        });
-        if let Some(found) = self.picture.interfaces.get(interface).filter(|_| holds) {
-            // A link that is down announces when it comes up; other failures are repeated soon.
-            let _ = self.announcer.announce(interface, found.index, found.mac, address);
-        }
     }
 
     fn present(&self) -> HashSet<AddressKey> {

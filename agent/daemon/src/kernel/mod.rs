@@ -2,6 +2,7 @@
 //! difference, and each runs on a thread of its own.
 
 pub mod addresses;
+mod announcing;
 mod genl;
 pub mod ipvs;
 pub mod ipvs_wire;
