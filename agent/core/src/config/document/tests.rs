@@ -280,6 +280,16 @@ fn comments_of_a_file_edited_by_hand_stay_with_what_they_stand_above() {
 }
 
 #[test]
+fn a_comment_at_the_end_of_a_text_comes_first_in_commands_and_is_not_lost() {
+    let ended = document("# rack 4\n\n[system]\nhostname = \"lb1\"\n\n# done\n");
+    assert_eq!(ended.set_lines()[0], "annotate \"rack 4\\ndone\"");
+    let mut typed = Document::default();
+    typed.apply(&Edit::Replace(ended.set_lines().join("\n"))).expect("its own commands");
+    assert_eq!(typed.print(), "# rack 4\n# done\n\n[system]\nhostname = \"lb1\"\n");
+    assert_eq!(typed.set_lines(), ended.set_lines());
+}
+
+#[test]
 fn annotations_are_comments_of_the_file_and_an_empty_one_goes() {
     let note = Edit::Annotate(words("vrrp web"), "since 2024,\tby \u{7}ops".to_owned());
     let noted = edited(&made(&WEB), note);
