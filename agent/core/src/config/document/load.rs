@@ -1,6 +1,6 @@
 //! Texts that are loaded into a candidate: TOML or commands, told apart by their first word. Whole or not at all.
 
-use super::{Document, Entry, Node, Place, Table, apply, read};
+use super::{Document, Entry, Node, Place, Table, apply, marks};
 use crate::config::edit::{Edit, Misedit};
 use crate::config::{Problem, read as model, words};
 
@@ -89,7 +89,7 @@ fn refused(number: usize, line: &str, typed: &[words::Word], word: usize, reason
 /// Reads TOML, each value of which fits the model.
 fn toml(text: &str) -> Result<Document, Misedit> {
     let document = Document::parse(text, "text").map_err(|problems| told(&problems))?;
-    let unmarked = read::unmark(text);
+    let unmarked = marks::unmark(text);
     let problems = model::part(&unmarked.text, "text");
     if problems.is_empty() { Ok(document) } else { Err(told(&problems)) }
 }

@@ -8,6 +8,8 @@
 mod apply;
 mod diff;
 mod load;
+mod marks;
+mod notes;
 mod print;
 mod read;
 mod set;
