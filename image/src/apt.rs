@@ -83,12 +83,34 @@ impl Downloads {
         Ok(Downloads { dir })
     }
 
+    /// The directory with the contents of `package` if it has been fetched for `board`.
+    pub fn present(&self, package: &str, board: Board) -> Option<PathBuf> {
+        Some(self.place(package, board)).filter(|path| path.is_dir())
+    }
+
+    /// Removes what has been fetched of `package`, so that the next use fetches what there is then.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, package: &str, board: Board) -> Result<()> {
+        match self.present(package, board) {
+            Some(path) => {
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn place(&self, package: &str, board: Board) -> PathBuf {
+        self.dir.join("unpacked").join(board.name()).join(package)
+    }
+
     /// The directory with the contents of `package`, unpacked for `board`; fetched when it is not there.
     ///
     /// # Errors
     /// When the package cannot be fetched or unpacked.
     pub fn unpacked(&self, package: &str, board: Board) -> Result<PathBuf> {
-        let into = self.dir.join("unpacked").join(board.name()).join(package);
+        let into = self.place(package, board);
         if into.is_dir() {
             return Ok(into);
         }

@@ -6,7 +6,7 @@ use crate::cpio::Archive;
 use crate::disk::{self, Seed};
 use crate::host::{self, Step};
 use crate::initramfs::{self, Contents};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Kernel, Origin};
 use crate::toolchain::{self, Profile};
 use anyhow::{Context, Result, bail, ensure};
 use bascule_core::config::{Config, Problem};
@@ -27,6 +27,9 @@ pub struct Args {
     /// Box configuration (TOML) to seed into the data partition
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Where the kernel comes from
+    #[arg(long, value_enum, default_value_t)]
+    pub kernel: Origin,
     /// Kernel package: `cloud` makes an image for virtual machines only
     #[arg(long, value_enum, default_value = "generic")]
     pub flavour: Flavour,
@@ -69,7 +72,8 @@ pub fn command(args: Args) -> Result<()> {
     };
     let mut table = String::new();
     for board in args.boards {
-        let slot = slot_with(board, args.profile, args.flavour, args.refresh)?;
+        let kernel = kernel::get(board, args.kernel, args.flavour, args.refresh)?;
+        let slot = slot_with(board, args.profile, &kernel, args.kernel.name(args.flavour))?;
         let image = host::out().join(format!("bascule-{board}.img"));
         let identity = if args.reproducible { disk::Identity::Fixed } else { disk::Identity::Fresh };
         let step = Step::begin(format!("write {}", image.display()));
@@ -103,14 +107,18 @@ fn seed(path: &Path) -> Result<String> {
 /// # Errors
 /// When a host package is missing, a build fails or an artifact is not static musl.
 pub fn slot(board: Board, profile: Profile, flavour: Flavour) -> Result<Slot> {
-    slot_with(board, profile, flavour, false)
+    let kernel = kernel::package::fetch(board, flavour, false)?;
+    slot_with(board, profile, &kernel, flavour.name())
 }
 
-fn slot_with(board: Board, profile: Profile, flavour: Flavour, refresh: bool) -> Result<Slot> {
-    let kernel = kernel::fetch(board, flavour, refresh)?;
+/// As [`slot`], with any kernel; slots with the same `name` overwrite one another.
+///
+/// # Errors
+/// As there.
+pub fn slot_with(board: Board, profile: Profile, kernel: &Kernel, name: &str) -> Result<Slot> {
     let binary = toolchain::cargo_build(board, profile)?;
-    let name = format!("{board}-{}-{}", profile.name(), flavour.name());
-    assemble(board, &kernel, &binary, profile, &host::target().join("slot").join(name))
+    let name = format!("{board}-{}-{name}", profile.name());
+    assemble(board, kernel, &binary, profile, &host::target().join("slot").join(name))
 }
 
 /// Makes the slot of a `kernel` and a `binary` in `dir`, unless it is there already.
@@ -138,7 +146,7 @@ pub fn assemble(board: Board, kernel: &Kernel, binary: &Path, profile: Profile, 
 
 /// The compressed archive of the kernel's modules.
 fn modules(board: Board, kernel: &Kernel, profile: Profile, dir: &Path) -> Result<PathBuf> {
-    let mut stamp = format!("zstd {}\nkernel {}\n", zstd_level(profile), kernel.release);
+    let mut stamp = format!("zstd {}\nkernel {}\n", zstd_level(profile), kernel.edition);
     for (usage, name) in kernel::lists(board)? {
         writeln!(stamp, "{usage:?} {name}")?;
     }
