@@ -170,6 +170,8 @@ struct Worker {
     left: Vec<IpvsOp>,
     setting_problems: Vec<String>,
     repairs: u64,
+    /// The log has the line that says from when on this agent's services are there.
+    told: bool,
 }
 
 impl Worker {
@@ -230,6 +232,11 @@ impl Worker {
             }
             self.repairs += u64::from(disturbed && acted);
             self.left = ops;
+            let services = wanted.services.len();
+            if !self.told && self.left.is_empty() && services > 0 {
+                self.told = true;
+                tracing::info!(services, "IPVS has all virtual services for the first time since this start");
+            }
         }
         shorten(&mut problems);
         problems.extend(self.setting_problems.iter().cloned());
