@@ -21,6 +21,9 @@ const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
 /// # Errors
 /// When one is missing and this is not root (the text is the line to run), or apt fails.
 pub fn need(packages: &[&str]) -> Result<()> {
+    if host::tools_are_provided() {
+        return Ok(());
+    }
     let missing = missing(packages)?;
     if missing.is_empty() {
         return Ok(());

@@ -42,6 +42,17 @@ pub fn cache() -> PathBuf {
     }
 }
 
+/// Whether whoever started this vouches for the tools in `PATH` (`BASCULE_TOOLS=provided`): nothing is installed
+/// then, and this machine need not be Debian.
+pub fn tools_are_provided() -> bool {
+    std::env::var_os("BASCULE_TOOLS").is_some_and(|value| value == "provided")
+}
+
+/// A system administration tool such as `depmod`, which users of Debian do not have in `PATH`.
+pub fn sbin(name: &str) -> PathBuf {
+    if tools_are_provided() { PathBuf::from(name) } else { Path::new("/sbin").join(name) }
+}
+
 /// Holds an exclusive lock until it is dropped, so that two builds at once do not make the same thing twice.
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "held for its drop")] Flock<File>);

@@ -16,6 +16,7 @@ pub mod initramfs;
 pub mod kernel;
 pub mod load;
 pub mod net;
+pub mod parts;
 pub mod qemu;
 pub mod run;
 pub mod test;

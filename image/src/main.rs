@@ -1,6 +1,6 @@
 //! Arguments of the host tool; each subcommand lives in the module of its name.
 
-use bascule_image::{bench, build, demo, run, test};
+use bascule_image::{bench, build, demo, parts, run, test};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -16,6 +16,8 @@ struct Cli {
 enum Command {
     /// Build the flashable disk image of one or more boards under out/
     Build(build::Args),
+    /// Make the contents of a disk, a file for each partition, for builds that bring kernel and loader (Buildroot)
+    Parts(parts::Args),
     /// Boot one box in QEMU with its serial console on this terminal
     Run(run::Args),
     /// Boot a pair of boxes, send traffic, cut the active one off and show the failover
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Build(args) => build::command(args),
+        Command::Parts(args) => parts::command(&args),
         Command::Run(args) => run::command(args),
         Command::Demo(args) => demo::command(args),
         Command::Console(args) => run::console(&args),

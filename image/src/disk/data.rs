@@ -49,7 +49,7 @@ pub fn file_system(image: &Path, len: u64, guid: Guid, seed: &Seed) -> Result<()
     let file = fs::File::create(image).with_context(|| format!("cannot write {}", image.display()))?;
     file.set_len(len)?;
     drop(file);
-    let mut make = Command::new("/sbin/mke2fs");
+    let mut make = Command::new(host::sbin("mke2fs"));
     // Blocks of 4 KiB although it starts small: it grows to the disk. The time stamp is fixed so that the same
     // inputs make the same bytes.
     make.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "bascule-data"])
@@ -68,7 +68,7 @@ pub fn file_system(image: &Path, len: u64, guid: Guid, seed: &Seed) -> Result<()
     }
     let script_file = tree.path.join("script");
     fs::write(&script_file, script)?;
-    let mut fix = Command::new("/sbin/debugfs");
+    let mut fix = Command::new(host::sbin("debugfs"));
     fix.arg("-w").arg("-f").arg(&script_file).arg(image).env("E2FSPROGS_FAKE_TIME", "1");
     host::output(&mut fix).map(drop)
 }

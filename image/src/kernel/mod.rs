@@ -64,5 +64,5 @@ pub fn get(board: Board, origin: Origin, flavour: Flavour, refresh: bool) -> Res
 }
 
 fn depmod(root: &Path, release: &str) -> Result<()> {
-    host::output(Command::new("/sbin/depmod").arg("-b").arg(root).arg(release)).map(drop)
+    host::output(Command::new(host::sbin("depmod")).arg("-b").arg(root).arg(release)).map(drop)
 }

@@ -101,14 +101,22 @@ impl Kernel {
     /// # Errors
     /// When a module is missing from the kernel, or a file cannot be copied.
     pub fn modules(&self, board: Board, into: &Path) -> Result<Vec<String>> {
+        self.take(&lists(board)?, into)
+    }
+
+    /// As [`Kernel::modules`], of a list of one's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take(&self, wanted: &[(Use, String)], into: &Path) -> Result<Vec<String>> {
         let read = |name: &str| {
             let path = self.modules.join(name);
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
-        let chosen = select(&lists(board)?, &read("modules.dep")?, &read("modules.builtin")?);
+        let chosen = select(wanted, &read("modules.dep")?, &read("modules.builtin")?);
         ensure!(
             chosen.missing.is_empty() || self.lenient,
-            "kernel {} lacks these modules of board/modules.txt and board/{board}/modules.txt: {}",
+            "kernel {} lacks these modules of board/modules.txt and board/*/modules.txt: {}",
             self.release,
             chosen.missing.join(" ")
         );

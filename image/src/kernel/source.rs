@@ -65,6 +65,8 @@ pub fn build(board: Board, refresh: bool) -> Result<Kernel> {
         configure(board, &asked, &tree, &work)?;
         compile(board, &source, &tree, &work)?;
         collect(board, &work, &dir)?;
+        // A gigabyte that nobody needs any more.
+        fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
     }
     drop(lock);
     open(&dir)
@@ -209,7 +211,10 @@ fn kconfig(board: Board, asked: &Options, tree: &Path, work: &Path) -> Result<St
 }
 
 fn configure(board: Board, asked: &Options, tree: &Path, work: &Path) -> Result<()> {
-    let dropped = asked.dropped(&kconfig(board, asked, tree, work)?)?;
+    refuse_dropped(board, &asked.dropped(&kconfig(board, asked, tree, work)?)?)
+}
+
+fn refuse_dropped(board: Board, dropped: &[String]) -> Result<()> {
     if !dropped.is_empty() {
         bail!(
             "Kconfig does not take these options of board/linux.config and board/{board}/linux.config:\n  {}",
@@ -244,7 +249,22 @@ fn target(board: Board) -> &'static str {
     }
 }
 
-/// Takes what images need out of `work` to `dir`, and removes `work`: it is a gigabyte.
+/// Takes a kernel that something else built in `work` (its `O=`) and keeps what images need in `dir`.
+///
+/// # Errors
+/// When it was built without an option of `board/`, or is not complete.
+pub fn adopt(board: Board, work: &Path, dir: &Path) -> Result<Kernel> {
+    let config = work.join(".config");
+    let granted = fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+    let asked = Options::of(board)?;
+    refuse_dropped(board, &asked.dropped(&granted)?)?;
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir.parent().context("a directory lies in a directory")?)?;
+    collect(board, work, dir)?;
+    open(dir)
+}
+
+/// Takes what images need out of `work` to `dir`.
 fn collect(board: Board, work: &Path, dir: &Path) -> Result<()> {
     let part = dir.with_extension("part");
     let _ = fs::remove_dir_all(&part);
@@ -264,8 +284,7 @@ fn collect(board: Board, work: &Path, dir: &Path) -> Result<()> {
         let mut strip = Command::new("strip");
         host::output(strip.arg("-o").arg(part.join("vmlinux")).arg(work.join("vmlinux")))?;
     }
-    fs::rename(&part, dir).with_context(|| format!("cannot write {}", dir.display()))?;
-    fs::remove_dir_all(work).with_context(|| format!("cannot remove {}", work.display()))
+    fs::rename(&part, dir).with_context(|| format!("cannot write {}", dir.display()))
 }
 
 fn open(dir: &Path) -> Result<Kernel> {
