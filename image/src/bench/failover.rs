@@ -265,7 +265,7 @@ fn ms(time: Duration) -> f64 {
 }
 
 /// The median (of an even number the mean of the two in the middle) and the largest.
-fn middle_and_worst(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(super) fn middle_and_worst(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let Some(worst) = values.last().copied() else { return (f64::NAN, f64::NAN) };

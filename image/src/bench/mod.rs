@@ -1,6 +1,7 @@
 //! `cargo image bench`: measurements beside real peers in the same run. Results are printed and kept as JSON
 //! under `out/bench/`.
 
+pub mod boot;
 pub mod failover;
 mod ping;
 mod routers;
@@ -22,6 +23,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// From the start of process 1 to Backup and to the first service, sizes and memory, beside busybox and keepalived
+    Boot(boot::Args),
     /// The outage that a host sees when the master's power is cut, beside keepalived
     Failover(failover::Args),
 }
@@ -32,6 +35,7 @@ enum What {
 /// A measurement cannot be made.
 pub fn command(args: Args) -> Result<()> {
     match args.what {
+        What::Boot(args) => boot::command(&args),
         What::Failover(args) => failover::command(&args),
     }
 }

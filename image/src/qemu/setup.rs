@@ -82,6 +82,7 @@ pub struct Setup {
     memory: u32,
     nics: Vec<Nic>,
     once: bool,
+    counted: bool,
     extra: Vec<String>,
     log: Option<PathBuf>,
 }
@@ -91,7 +92,7 @@ impl Setup {
     #[must_use]
     pub fn new(name: &str, board: Board, boot: Boot) -> Self {
         let (name, nics, extra) = (name.to_owned(), Vec::new(), Vec::new());
-        Self { name, board, boot, memory: 512, nics, once: false, extra, log: None }
+        Self { name, board, boot, memory: 512, nics, once: false, counted: false, extra, log: None }
     }
 
     /// The machine's name.
@@ -128,6 +129,14 @@ impl Setup {
         self
     }
 
+    /// Under emulation the guest's clock counts instructions, one nanosecond each, instead of the time of this
+    /// machine: what happens between two lines of its log takes the same on a busy machine and on an idle one.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
     /// Adds arguments of QEMU.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
@@ -149,10 +158,18 @@ impl Setup {
     pub fn command_line(&self) -> Result<Vec<String>> {
         let mut words: Vec<String> = vec![program(self.board).into()];
         let mut add = |line: &str| words.extend(line.split_whitespace().map(str::to_owned));
-        add(&format!("{} -smp 1 -m {}", machine(self.board), self.memory));
+        let mut machine = machine(self.board).to_owned();
+        if self.counted {
+            // Instructions can be counted on one thread only.
+            machine = machine.replace("thread=multi", "thread=single");
+        }
+        add(&format!("{machine} -smp 1 -m {}", self.memory));
         add("-nodefaults -no-user-config -display none");
         if self.once {
             add("-no-reboot");
+        }
+        if self.counted && Accelerator::of(self.board) == Accelerator::Tcg {
+            add("-icount shift=0");
         }
         for (number, nic) in self.nics.iter().enumerate() {
             let (backend, mac) = match nic {
