@@ -95,6 +95,33 @@ pub fn cargo_command(board: Board) -> Result<Command> {
     Ok(command)
 }
 
+/// Who compiles the static binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// Such as `1.96.0`.
+    pub version: String,
+    /// All that `rustc -vV` says.
+    pub verbose: String,
+    /// Whether it is the distribution's, with the distribution's musl and unwinder; otherwise it brings its own.
+    pub of_distribution: bool,
+}
+
+/// The compiler of the static binary of `board`.
+///
+/// # Errors
+/// When rustc does not tell.
+pub fn compiler(board: Board) -> Result<Compiler> {
+    let of_distribution = !has_std(board.target());
+    let rustc = if of_distribution {
+        "/usr/bin/rustc".into()
+    } else {
+        std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
+    };
+    let verbose = host::output(Command::new(rustc).arg("-vV"))?;
+    let version = verbose.lines().find_map(|line| line.strip_prefix("release: ")).context("rustc -vV")?;
+    Ok(Compiler { version: version.to_owned(), verbose, of_distribution })
+}
+
 /// Static builds have a target directory of their own: another compiler's build scripts and fingerprints
 /// would otherwise push the developer's out, and the other way round.
 fn target_dir() -> PathBuf {
