@@ -16,6 +16,8 @@ pub struct Contents<'a> {
     pub factory: Option<&'a Path>,
     /// `/etc/bascule/release`: lines of `name=value`.
     pub release: &'a str,
+    /// `/etc/bascule/keys.toml`: the public keys whose bundles the box takes.
+    pub keys: &'a str,
     /// Time stamp of every file, seconds since 1970.
     pub mtime: u32,
 }
@@ -46,6 +48,7 @@ pub fn root(contents: &Contents<'_>) -> Result<Archive> {
     archive.symlink("/etc/resolv.conf", "/run/bascule/resolv.conf");
     archive.file("/etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
     archive.file("/etc/bascule/release", 0o644, contents.release);
+    archive.file("/etc/bascule/keys.toml", 0o644, contents.keys);
     if let Some(factory) = contents.factory {
         archive.file("/etc/bascule/factory.toml", 0o644, read(factory)?);
     }
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn a_root_holds_these_paths_and_no_others_and_nothing_runs_with_anothers_rights() {
         let own = std::env::current_exe().unwrap();
-        let contents = Contents { binary: &own, factory: Some(&own), release: "version=1\n", mtime: 1 };
+        let contents =
+            Contents { binary: &own, factory: Some(&own), release: "version=1\n", keys: "", mtime: 1 };
         let mut bytes = Vec::new();
         root(&contents).unwrap().write(&mut bytes).unwrap();
         let entries = crate::cpio::read(&bytes);
@@ -177,6 +181,7 @@ mod tests {
                 ("etc", 0o040_755),
                 ("etc/bascule", 0o040_755),
                 ("etc/bascule/factory.toml", 0o100_644),
+                ("etc/bascule/keys.toml", 0o100_644),
                 ("etc/bascule/release", 0o100_644),
                 ("etc/group", 0o100_644),
                 ("etc/passwd", 0o100_644),

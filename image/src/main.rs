@@ -1,6 +1,6 @@
 //! Arguments of the host tool; each subcommand lives in the module of its name.
 
-use bascule_image::{bench, build, demo, parts, run, test};
+use bascule_image::{bench, build, bundle, demo, keys, parts, run, test};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -16,6 +16,10 @@ struct Cli {
 enum Command {
     /// Build the flashable disk image of one or more boards under out/
     Build(build::Args),
+    /// Sign, check and show update bundles
+    Bundle(bundle::Args),
+    /// Make the keys that sign update bundles
+    Keys(keys::Args),
     /// Make the contents of a disk, a file for each partition, for builds that bring kernel and loader (Buildroot)
     Parts(parts::Args),
     /// Boot one box in QEMU with its serial console on this terminal
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Build(args) => build::command(args),
+        Command::Bundle(args) => bundle::command(args),
+        Command::Keys(args) => keys::command(args),
         Command::Parts(args) => parts::command(&args),
         Command::Run(args) => run::command(args),
         Command::Demo(args) => demo::command(args),

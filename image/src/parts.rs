@@ -5,12 +5,13 @@
 //! one place that knows the layout, the table, the slot and the records.
 
 use crate::board::Board;
-use crate::build;
 use crate::disk::layout::{Layout, MIB};
 use crate::disk::{self, Identity, Seed};
+use crate::edition::{self, Edition};
 use crate::host::Step;
 use crate::kernel::source;
 use crate::toolchain::Profile;
+use crate::{build, bundle};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -35,6 +36,12 @@ pub struct Args {
     /// Same GUIDs in every build of the same inputs. Two such disks must not meet in one box.
     #[arg(long)]
     reproducible: bool,
+    /// Private key that signs the update bundle; the development key when not given
+    #[arg(long = "key", value_name = "FILE")]
+    keys: Vec<PathBuf>,
+    /// What the image says it is
+    #[command(flatten)]
+    edition: edition::Args,
 }
 
 /// Runs `cargo image parts`.
@@ -46,7 +53,10 @@ pub fn command(args: &Args) -> Result<()> {
     crate::artifact::check(&args.binary, board)?;
     let kernel = source::adopt(board, &args.kernel_build, &args.into.join("kernel"))?;
     let work = args.into.join("slot");
-    let slot = build::assemble(board, &kernel, &args.binary, Profile::Release, &work)?;
+    let edition = Edition::asked(&args.edition)?;
+    let keys = build::signers(&args.keys, &edition)?;
+    let slot = build::assemble(board, &kernel, &args.binary, Profile::Release, &edition, &work)?;
+    bundle::make(&slot, &keys, &args.into.join(bundle::file_name(&slot)))?;
     let identity = if args.reproducible { Identity::Fixed } else { Identity::Fresh };
     let whole = args.into.join("whole.img");
     disk::make_with(&slot, &whole, &Seed::factory(), identity)?;
