@@ -3,6 +3,10 @@
 
 use std::path::Path;
 
+#[path = "../fuzz/bodies/bundle_header.rs"]
+mod bundle_header;
+#[path = "../fuzz/bodies/bundle_manifest.rs"]
+mod bundle_manifest;
 #[path = "../fuzz/bodies/config_set.rs"]
 mod config_set;
 #[path = "../fuzz/bodies/config_text.rs"]
@@ -53,4 +57,14 @@ fn every_kept_typing_executes_only_at_the_end_of_a_line() {
 #[test]
 fn every_kept_line_of_the_shell_is_understood_or_refused_within_it() {
     replay("shell_line", shell_line::shell_line);
+}
+
+#[test]
+fn every_kept_head_of_a_bundle_is_taken_in_pieces_as_at_once_and_refused_unless_signed() {
+    replay_bytes("bundle_header", bundle_header::bundle_header);
+}
+
+#[test]
+fn every_kept_manifest_of_a_bundle_is_refused_in_plain_words_or_printed_stably() {
+    replay_bytes("bundle_manifest", bundle_manifest::bundle_manifest);
 }

@@ -192,9 +192,11 @@ impl Head {
         super::verify(&self.bytes, keys)
     }
 
-    /// The manifest's bytes, unverified: for showing only. `None` until the head is whole.
-    #[must_use]
-    pub fn unverified(&self) -> Option<(&[u8], Vec<Signature>)> {
-        split(&self.bytes).ok().map(|parts| (parts.manifest, parts.signatures))
+    /// The manifest's bytes and the signatures, unverified: for showing, and for adding a signature.
+    ///
+    /// # Errors
+    /// As long as it is not whole, and when a key has signed twice.
+    pub fn unverified(&self) -> Result<(&[u8], Vec<Signature>), Refused> {
+        split(&self.bytes).map(|parts| (parts.manifest, parts.signatures))
     }
 }

@@ -67,6 +67,6 @@ fn the_head_takes_its_own_bytes_and_leaves_the_payload() {
         assert_eq!(head.take(&file[used..]).unwrap(), whole.len() - used);
         assert_eq!(head.bytes(), whole);
         assert_eq!(head.take(b"more").unwrap(), 0);
-        assert_eq!(head.unverified(), Some((&b"manifest"[..], vec![signature])));
+        assert_eq!(head.unverified(), Ok((&b"manifest"[..], vec![signature])));
     }
 }
