@@ -55,6 +55,11 @@ pub use self::tech::redact;
 pub use self::traceroute::traceroute;
 pub use self::users::show as users;
 
+/// What whoever comes to a console is greeted with.
+pub fn banner() -> Vec<String> {
+    version::banner(&Files::default())
+}
+
 /// Why something cannot be shown.
 #[derive(Debug, Error)]
 pub enum LookError {

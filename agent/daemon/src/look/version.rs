@@ -10,6 +10,56 @@ use crate::init::cmdline;
 
 /// Version of this program.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+/// What the image build wrote about the image: lines of `name=value`.
+const RELEASE: &str = "/etc/bascule/release";
+/// What a user of a development image must know: it trusts a key that everybody has.
+const DEVELOPMENT: &str = "DEVELOPMENT IMAGE: anybody can sign an update for it. Not for the field.";
+
+/// What the image that runs says of itself; nothing when this is not a box.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Its version: that of updates.
+    pub version: Option<String>,
+    /// `release`, or `development` when it trusts a key that everybody has.
+    pub kind: Option<String>,
+    /// The sources it was made from.
+    pub commit: Option<String>,
+}
+
+impl Image {
+    /// Reads it.
+    #[must_use]
+    pub fn of(files: &Files) -> Self {
+        let text = files.read(RELEASE).unwrap_or_default();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned)
+        };
+        Self { version: value("version"), kind: value("kind"), commit: value("commit") }
+    }
+
+    fn is_development(&self) -> bool {
+        self.kind.as_deref() == Some("development")
+    }
+
+    /// One line about it.
+    fn line(&self) -> Option<String> {
+        let Self { version: Some(version), kind, commit } = self else { return None };
+        let kind = kind.as_deref().unwrap_or("of unknown kind");
+        Some(format!("{version}, {kind}, commit {}", commit.as_deref().unwrap_or("unknown")))
+    }
+}
+
+/// What whoever comes to a console is greeted with.
+#[must_use]
+pub fn banner(files: &Files) -> Vec<String> {
+    let image = Image::of(files);
+    let mut lines = vec![format!("Bascule {}", image.version.as_deref().unwrap_or(PROGRAM))];
+    if image.is_development() {
+        lines.push(DEVELOPMENT.to_owned());
+    }
+    lines
+}
 
 /// The model of the machine, from its firmware tables or its device tree.
 #[must_use]
@@ -35,15 +85,21 @@ pub fn show(files: &Files) -> Report {
     });
     let [name, release, architecture, built] = kernel.unwrap_or_default();
     let unknown = || "not known".to_owned();
-    let lines = facts(&[
+    let image = Image::of(files);
+    let mut lines = facts(&[
         ("program", format!("Bascule {PROGRAM}")),
+        ("image", image.line().unwrap_or_else(|| "not started from an image".to_owned())),
         ("kernel", format!("{name} {release} {architecture}")),
         ("kernel build", built.clone()),
         ("machine", machine.clone().unwrap_or_else(unknown)),
         ("slot", slot.clone().unwrap_or_else(|| "not started from a slot".to_owned())),
     ]);
+    if image.is_development() {
+        lines.push(DEVELOPMENT.to_owned());
+    }
     let json = json!({
         "program": PROGRAM,
+        "image": { "version": image.version, "kind": image.kind, "commit": image.commit },
         "kernel": release,
         "kernel_name": name,
         "kernel_build": built,
@@ -78,5 +134,27 @@ mod tests {
         let (_kept, files) = files(&[("/proc/device-tree/model", "Raspberry Pi 4\0")]);
         assert_eq!(machine(&files).as_deref(), Some("Raspberry Pi 4"));
         assert_eq!(slot(&files), None);
+    }
+    #[test]
+    fn a_development_image_says_so_in_its_banner_and_a_release_image_does_not() {
+        let text = "version=0.3.0\nboard=x86_64\ncommit=0123456789ab\nkind=development\n";
+        let (_kept, development) = files(&[(RELEASE, text)]);
+        assert_eq!(banner(&development), ["Bascule 0.3.0", DEVELOPMENT]);
+        let report = show(&development);
+        fits(&report);
+        assert!(report.lines.contains(&DEVELOPMENT.to_owned()), "{report:?}");
+        assert_eq!(at(&report.json, "image")["kind"], "development");
+
+        let (_kept, release) = files(&[(RELEASE, &text.replace("development", "release"))]);
+        assert_eq!(banner(&release), ["Bascule 0.3.0"]);
+        let report = show(&release);
+        assert!(
+            report.lines.contains(&"image         0.3.0, release, commit 0123456789ab".to_owned()),
+            "{report:?}"
+        );
+        assert!(!report.lines.contains(&DEVELOPMENT.to_owned()));
+
+        let (_kept, none) = files(&[]);
+        assert_eq!(banner(&none), [format!("Bascule {PROGRAM}")]);
     }
 }

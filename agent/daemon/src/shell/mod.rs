@@ -40,6 +40,7 @@ use self::notices::Notices;
 pub use self::script::{Words, run as run_script};
 use self::tty::Terminal;
 use crate::control::{self, ControlError};
+use crate::look;
 use crate::people::{self, Identity, Place, Presence};
 
 /// A console at which nobody types for this long is logged out; its candidate is kept.
@@ -145,7 +146,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         let mut presence = None;
         if self.on_box {
             self.desk.say("")?;
-            self.desk.say(&format!("Bascule {}", env!("CARGO_PKG_VERSION")))?;
+            self.greet()?;
             self.who = loop {
                 if let Some(who) = (self.door)(&mut self.desk, &self.place)? {
                     break who;
@@ -156,12 +157,16 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             presence = Some(Presence::enter(&self.place, &self.who));
         } else {
             self.who = Identity::root();
-            self.desk.say(&format!("Bascule {}", env!("CARGO_PKG_VERSION")))?;
+            self.greet()?;
         }
         self.desk.say("Type help or ? for what can be typed.")?;
         while self.turn()? {}
         drop(presence);
         Ok(())
+    }
+
+    fn greet(&mut self) -> io::Result<()> {
+        look::banner().iter().try_for_each(|line| self.desk.say(line))
     }
 
     /// One command; whether there may be another.
