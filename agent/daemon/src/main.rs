@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod backoff;
 mod check;
+mod confine;
 mod kernel;
 mod link;
 mod snapshot;
@@ -193,13 +194,22 @@ fn show_status(run_dir: &Path, json: bool) -> ExitCode {
 
 /// The agent says in its log why it cannot start.
 fn run_agent(arguments: AgentArguments) -> ExitCode {
+    if arguments.supervised && init::fault::wanted() == Some(init::fault::Fault::Crash) {
+        return report(Err::<(), _>("bascule.fail=crash: the agent ends"));
+    }
     let AgentArguments { config, factory, at, state_dir, supervised } = arguments;
+    if supervised {
+        confine::enter(confine::Role::Agent);
+    }
     let options = run::Options { config, factory, run_dir: at.run_dir, state_dir, supervised };
     if run::run(options).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_shell(arguments: ShellArguments) -> ExitCode {
     let on_box = arguments.console.is_some();
+    if on_box {
+        confine::enter(confine::Role::Shell);
+    }
     let terminal = match &arguments.console {
         Some(name) => shell::tty::Tty::console(name),
         None => shell::tty::Tty::standard(!arguments.command.is_empty()),

@@ -96,6 +96,122 @@ pub fn watchdog_timeout(device: &File, seconds: i32) -> io::Result<i32> {
     Ok(seconds)
 }
 
+/// What a watchdog tells of the last start (`WDIOC_GETBOOTSTATUS`, same document): flags such as `WDIOF_CARDRESET`.
+///
+/// # Errors
+/// When the driver cannot tell.
+pub fn watchdog_boot_status(device: &File) -> io::Result<i32> {
+    nix::ioctl_read!(get_boot_status, b'W', 2, libc::c_int);
+    let mut status = 0;
+    // SAFETY: the kernel writes one int through the pointer during the call; `status` is one and outlives it.
+    unsafe { get_boot_status(device.as_raw_fd(), &raw mut status) }?;
+    Ok(status)
+}
+
+/// Leaves this thread, and every process it will start, the capabilities of the mask `keep` and no others: permitted,
+/// effective and bounding set; inheritable and ambient ones go (capabilities(7)). Threads that exist already keep
+/// theirs, so this belongs before the first one.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`.
+pub fn limit_capabilities(keep: u64) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3` (`include/uapi/linux/capability.h`).
+    const VERSION: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let checked = |result: i64| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    let zero: libc::c_ulong = 0;
+    // SAFETY: prctl with these operations takes integers only.
+    checked(
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, zero, zero, zero) }.into(),
+    )?;
+    for capability in (0..64_u32).filter(|capability| keep >> capability & 1 == 0) {
+        let number = libc::c_ulong::from(capability);
+        // SAFETY: as above.
+        let known = unsafe { libc::prctl(libc::PR_CAPBSET_READ, number, zero, zero, zero) };
+        // The kernel answers EINVAL for the first number that it has no capability for.
+        if known < 0 {
+            break;
+        }
+        // SAFETY: as above.
+        checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, zero, zero, zero) }.into())?;
+    }
+    let header = Header { version: VERSION, pid: 0 };
+    let half = |shift: u32| {
+        let set = u32::try_from(keep >> shift & u64::from(u32::MAX)).unwrap_or(0);
+        Half { effective: set, permitted: set, inheritable: 0 }
+    };
+    let sets = [half(0), half(32)];
+    // SAFETY: of version 3 the kernel reads one header and two sets through the pointers during the call; both have
+    // that layout and outlive it. Process 0 is the caller.
+    checked(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) })
+}
+
+/// Tells the kernel that partition `number` of a disk now has `length` bytes from byte `start`
+/// (`BLKPG_RESIZE_PARTITION`, `include/uapi/linux/blkpg.h`). It may be mounted.
+///
+/// # Errors
+/// When there is no such partition, or another one is in the way.
+pub fn resize_partition(disk: &File, number: i32, start: u64, length: u64) -> io::Result<()> {
+    const RESIZE: libc::c_int = 3;
+    #[repr(C)]
+    struct Partition {
+        start: libc::c_longlong,
+        length: libc::c_longlong,
+        number: libc::c_int,
+        names: [u8; 128],
+    }
+    #[repr(C)]
+    struct Argument {
+        operation: libc::c_int,
+        flags: libc::c_int,
+        length: libc::c_int,
+        data: *mut Partition,
+    }
+    nix::ioctl_write_ptr_bad!(change_partition, nix::request_code_none!(0x12, 105), Argument);
+    let signed = |bytes: u64| i64::try_from(bytes).map_err(io::Error::other);
+    let mut partition = Partition { start: signed(start)?, length: signed(length)?, number, names: [0; 128] };
+    let size = i32::try_from(mem::size_of::<Partition>()).map_err(io::Error::other)?;
+    let argument = Argument { operation: RESIZE, flags: 0, length: size, data: &raw mut partition };
+    // SAFETY: the kernel reads one `struct blkpg_ioctl_arg` and, through its pointer, one `struct blkpg_partition`
+    // during the call; both have that layout and outlive it. Anything but a disk answers ENOTTY.
+    unsafe { change_partition(disk.as_raw_fd(), &raw const argument) }?;
+    Ok(())
+}
+
+/// Has the kernel read a disk's partition table again (`BLKRRPART`).
+///
+/// # Errors
+/// `EBUSY` while one of its partitions is in use.
+pub fn read_partitions(disk: &File) -> io::Result<()> {
+    nix::ioctl_none_bad!(read_again, nix::request_code_none!(0x12, 95));
+    // SAFETY: the request takes no argument. Anything but a disk answers ENOTTY.
+    unsafe { read_again(disk.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Grows the mounted ext4 file system that `place` lies on to `blocks` blocks (`EXT4_IOC_RESIZE_FS`, `fs/ext4/ioctl.c`).
+/// One that has them already is left alone. Each step is in the journal.
+///
+/// # Errors
+/// `EINVAL` when it has more, `EPERM` without `CAP_SYS_RESOURCE`, `EBUSY` while it is being resized.
+pub fn grow_ext4(place: &File, blocks: u64) -> io::Result<()> {
+    nix::ioctl_write_ptr!(resize, b'f', 16, u64);
+    // SAFETY: the kernel reads one 64-bit number through the pointer during the call; `blocks` is one and outlives
+    // it. Another file system answers ENOTTY.
+    unsafe { resize(place.as_raw_fd(), &raw const blocks) }?;
+    Ok(())
+}
+
 /// Whether something keeps the clock right: `STA_UNSYNC` is clear (adjtimex(2)). `None` when the kernel does not
 /// tell.
 #[must_use]
@@ -194,6 +310,38 @@ mod tests {
         assert_eq!(i32::from(address.family()), libc::AF_PACKET);
         assert_eq!(address.len() as usize, mem::size_of::<libc::sockaddr_ll>());
         assert_ne!(address, packet_address(8));
+    }
+
+    #[test]
+    fn what_is_no_watchdog_disk_or_ext4_says_so() {
+        let file = File::open("/proc/version").unwrap();
+        let enotty =
+            |result: io::Result<()>| assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        enotty(watchdog_boot_status(&file).map(drop));
+        enotty(resize_partition(&file, 1, 0, 512));
+        enotty(read_partitions(&file));
+        enotty(grow_ext4(&file, 1));
+    }
+
+    #[test]
+    fn a_thread_that_gave_its_capabilities_away_has_the_kept_ones_and_never_gets_others() {
+        let sets = std::thread::spawn(|| {
+            let kept = 1 << 12 | 1 << 34;
+            limit_capabilities(kept).map(|()| std::fs::read_to_string("/proc/thread-self/status").unwrap())
+        });
+        let status = match sets.join().unwrap() {
+            Ok(status) => status,
+            // Whoever is not root has none to keep.
+            Err(error) => return assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        };
+        let set = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        for name in ["CapPrm:", "CapEff:", "CapBnd:"] {
+            assert_eq!(set(name), 1 << 12 | 1 << 34, "{name}");
+        }
+        assert_eq!((set("CapInh:"), set("CapAmb:")), (0, 0));
     }
 
     #[test]

@@ -23,6 +23,16 @@ pub fn parse(text: &str) -> CommandLine {
     line
 }
 
+/// The value of one parameter, empty for a bare word; `None` when it is not there.
+#[must_use]
+pub fn value(text: &str, name: &str) -> Option<String> {
+    let named = |word: String| match word.split_once('=') {
+        Some((first, value)) => (first == name).then(|| value.to_owned()),
+        None => (word == name).then(String::new),
+    };
+    words(text).into_iter().filter_map(named).last()
+}
+
 /// Words are separated by blanks; quotes keep blanks and are dropped (`next_arg` in `lib/cmdline.c`). What
 /// follows `--` is for init itself and not for the kernel, so it is no parameter.
 fn words(text: &str) -> Vec<String> {

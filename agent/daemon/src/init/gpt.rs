@@ -1,4 +1,5 @@
-//! Finds a partition by its unique GUID in a GUID partition table (UEFI specification 2.10, section 5.3).
+//! GUID partition tables (UEFI specification 2.10, section 5.3): finds a partition by its unique GUID, and says what to
+//! write so that the last partition reaches to the end of its disk.
 //!
 //! Labels are never looked at: a second disk may carry the same.
 
@@ -8,6 +9,8 @@ use thiserror::Error;
 
 /// Largest partition table that is read, in bytes; the usual one has 16 KiB.
 const ENTRIES_MAX: u32 = 1 << 20;
+/// Bytes of a header that its checksum covers.
+const HEADER: usize = 92;
 
 /// Why a disk's table could not be used.
 #[derive(Debug, Error)]
@@ -18,6 +21,17 @@ pub enum GptError {
     /// Neither the table at the start of the disk nor its copy at the end is whole.
     #[error("has no valid GUID partition table")]
     None,
+    /// The table was made for a larger disk.
+    #[error("has {has} bytes and its partitions need {needs}: put the image on a larger disk")]
+    TooSmall {
+        /// Bytes up to the end of the last partition and the copy of the table behind it.
+        needs: u64,
+        /// Bytes of the disk.
+        has: u64,
+    },
+    /// The partition is not the last one.
+    #[error("has partition {0} in front of another one: it cannot grow")]
+    InFront(u32),
 }
 
 /// A GUID as text, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` in either case, as its 16 bytes on disk: the first
@@ -39,115 +53,178 @@ pub fn guid(text: &str) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
-/// The number (from 1) of the partition with the unique GUID `wanted`, on a disk with sectors of `sector` bytes.
-///
-/// # Errors
-/// When the disk cannot be read or has no table.
-pub fn partition<D: Read + Seek>(
-    disk: &mut D,
-    sector: u64,
-    wanted: &[u8; 16],
-) -> Result<Option<u32>, GptError> {
-    let size = disk.seek(SeekFrom::End(0))?;
-    let last = (size / sector).checked_sub(1).ok_or(GptError::None)?;
-    for place in [1, last] {
-        if let Some(found) = search(disk, sector, place, wanted)? {
-            return Ok(found);
-        }
-    }
-    Err(GptError::None)
+/// A little endian number of so many bytes.
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    bytes.get(at..at + length).map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
 }
 
-/// Looks into the table whose header is at sector `place`; `None` when that is no valid table.
-fn search<D: Read + Seek>(
-    disk: &mut D,
+fn number32(bytes: &[u8], at: usize) -> u32 {
+    u32::try_from(number(bytes, at, 4)).unwrap_or(0)
+}
+
+fn put(bytes: &mut [u8], at: usize, length: usize, value: u64) {
+    for (byte, value) in bytes.iter_mut().skip(at).take(length).zip(value.to_le_bytes()) {
+        *byte = value;
+    }
+}
+
+/// Bytes to write at a place of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Offset in bytes.
+    pub at: u64,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+/// A partition's place in sectors, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First sector.
+    pub first: u64,
+    /// Last sector.
+    pub last: u64,
+}
+
+/// A table that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
     sector: u64,
-    place: u64,
-    wanted: &[u8; 16],
-) -> Result<Option<Option<u32>>, GptError> {
-    let mut header = [0; 92];
-    disk.seek(SeekFrom::Start(place * sector))?;
-    if disk.read_exact(&mut header).is_err() {
-        return Ok(None);
+    /// Sectors of the disk.
+    disk: u64,
+    header: [u8; HEADER],
+    entries: Vec<u8>,
+}
+
+impl Table {
+    /// Reads the table at the start of a disk with sectors of `sector` bytes, or its copy at the end when that one is
+    /// damaged.
+    ///
+    /// # Errors
+    /// When the disk cannot be read or has no table.
+    pub fn read<D: Read + Seek>(disk: &mut D, sector: u64) -> Result<Self, GptError> {
+        let sectors = disk.seek(SeekFrom::End(0))?.checked_div(sector).ok_or(GptError::None)?;
+        let last = sectors.checked_sub(1).ok_or(GptError::None)?;
+        for place in [1, last] {
+            if let Some(table) = Self::at(disk, sector, sectors, place)? {
+                return Ok(table);
+            }
+        }
+        Err(GptError::None)
     }
-    let number = |at: usize| {
-        header.get(at..at + 4).map_or(0, |b| b.iter().rev().fold(0_u32, |n, b| n << 8 | u32::from(*b)))
-    };
-    let crc = number(16);
-    let (first, count, length, entries_crc) = (number(72), number(80), number(84), number(88));
-    let mut zeroed = header;
+
+    /// The table whose header is at sector `place`; `None` when that is no valid one.
+    fn at<D: Read + Seek>(
+        disk: &mut D,
+        sector: u64,
+        sectors: u64,
+        place: u64,
+    ) -> Result<Option<Self>, GptError> {
+        let mut header = [0; HEADER];
+        disk.seek(SeekFrom::Start(place * sector))?;
+        if disk.read_exact(&mut header).is_err() {
+            return Ok(None);
+        }
+        let (count, length) = (number32(&header, 80), number32(&header, 84));
+        let whole = &header[..8] == b"EFI PART"
+            && number32(&header, 12) == 92
+            && checksum(&header) == number32(&header, 16)
+            && length >= 128
+            && count.checked_mul(length).is_some_and(|bytes| bytes > 0 && bytes <= ENTRIES_MAX);
+        let first = number(&header, 72, 8);
+        let Some(start) = first.checked_mul(sector).filter(|_| whole && first < sectors) else {
+            return Ok(None);
+        };
+        let mut entries = vec![0; count as usize * length as usize];
+        disk.seek(SeekFrom::Start(start))?;
+        if disk.read_exact(&mut entries).is_err() || crc32fast::hash(&entries) != number32(&header, 88) {
+            return Ok(None);
+        }
+        Ok(Some(Self { sector, disk: sectors, header, entries }))
+    }
+
+    fn entry_length(&self) -> usize {
+        number32(&self.header, 84) as usize
+    }
+
+    /// The number (from 1) of the partition with the unique GUID `wanted`.
+    #[must_use]
+    pub fn partition(&self, wanted: &[u8; 16]) -> Option<u32> {
+        let at =
+            self.entries.chunks(self.entry_length()).position(|entry| entry.get(16..32) == Some(&wanted[..]));
+        at.and_then(|index| u32::try_from(index + 1).ok())
+    }
+
+    /// Where partition `number` lies; `None` when there is none.
+    #[must_use]
+    pub fn span(&self, wanted: u32) -> Option<Span> {
+        let index = usize::try_from(wanted).ok()?.checked_sub(1)?;
+        let entry = self.entries.chunks(self.entry_length()).nth(index)?;
+        let span = Span { first: number(entry, 32, 8), last: number(entry, 40, 8) };
+        (entry[..16] != [0; 16] && span.first <= span.last).then_some(span)
+    }
+
+    /// Sectors of the array of entries.
+    fn entry_sectors(&self) -> u64 {
+        (self.entries.len() as u64).div_ceil(self.sector)
+    }
+
+    /// The same table for the whole disk: partition `wanted`, the last one, reaches to its end.
+    ///
+    /// # Errors
+    /// When the partition is not the last one, or the table was made for a larger disk.
+    pub fn grown(&self, wanted: u32) -> Result<Self, GptError> {
+        let count = u32::try_from(self.entries.len() / self.entry_length()).unwrap_or(0);
+        let spans = (1..=count).filter_map(|other| self.span(other));
+        let furthest = spans.map(|span| span.last).max().unwrap_or(0);
+        let behind = self.entry_sectors() + 1;
+        let own = self.span(wanted).ok_or(GptError::None)?;
+        if own.last != furthest {
+            return Err(GptError::InFront(wanted));
+        }
+        let needs = furthest.saturating_add(1 + behind);
+        if needs > self.disk {
+            let bytes = |sectors: u64| sectors.saturating_mul(self.sector);
+            return Err(GptError::TooSmall { needs: bytes(needs), has: bytes(self.disk) });
+        }
+        let mut grown = self.clone();
+        let last = self.disk - 1 - behind;
+        let entry = (wanted as usize - 1) * self.entry_length();
+        put(&mut grown.entries, entry + 40, 8, last);
+        put(&mut grown.header, 48, 8, last);
+        put(&mut grown.header, 88, 4, crc32fast::hash(&grown.entries).into());
+        Ok(grown)
+    }
+
+    /// What to write, in order, each synced before the next: the copy at the end of the disk first, so that at every
+    /// moment one of the two tables is whole.
+    #[must_use]
+    pub fn writes(&self) -> Vec<Write> {
+        let end = self.disk - 1;
+        let [copy, front] =
+            [(end, 1, end - self.entry_sectors()), (1, end, 2)].map(|(own, other, entries)| {
+                let mut header = self.header;
+                put(&mut header, 24, 8, own);
+                put(&mut header, 32, 8, other);
+                put(&mut header, 72, 8, entries);
+                let sum = checksum(&header);
+                put(&mut header, 16, 4, sum.into());
+                let mut sector = vec![0; usize::try_from(self.sector).unwrap_or(HEADER)];
+                sector[..HEADER].copy_from_slice(&header);
+                let entries = Write { at: entries * self.sector, bytes: self.entries.clone() };
+                [entries, Write { at: own * self.sector, bytes: sector }]
+            });
+        copy.into_iter().chain(front).collect()
+    }
+}
+
+/// The checksum of a header, its own field taken as zero.
+fn checksum(header: &[u8; HEADER]) -> u32 {
+    let mut zeroed = *header;
     zeroed[16..20].fill(0);
-    let whole = &header[..8] == b"EFI PART"
-        && number(12) == 92
-        && crc32fast::hash(&zeroed) == crc
-        && number(76) == 0
-        && length >= 128
-        && count.checked_mul(length).is_some_and(|bytes| bytes <= ENTRIES_MAX);
-    if !whole {
-        return Ok(None);
-    }
-    let mut entries = vec![0; count as usize * length as usize];
-    disk.seek(SeekFrom::Start(u64::from(first) * sector))?;
-    if disk.read_exact(&mut entries).is_err() || crc32fast::hash(&entries) != entries_crc {
-        return Ok(None);
-    }
-    let at = entries.chunks(length as usize).position(|entry| entry.get(16..32) == Some(&wanted[..]));
-    Ok(Some(at.and_then(|index| u32::try_from(index + 1).ok())))
+    crc32fast::hash(&zeroed)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use gptman::{GPT, GPTPartitionEntry};
-    use std::io::Cursor;
-
-    const ID: [u8; 16] = [0x11, 0x22, 0x33, 0x44, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-    const TEXT: &str = "44332211-0605-0807-090a-0b0c0d0e0f10";
-
-    fn disk(sector: u64) -> Cursor<Vec<u8>> {
-        let mut disk = Cursor::new(vec![0; 4 << 20]);
-        let mut gpt = GPT::new_from(&mut disk, sector, [9; 16]).unwrap();
-        gpt[3] = GPTPartitionEntry {
-            partition_type_guid: [1; 16],
-            unique_partition_guid: ID,
-            starting_lba: gpt.header.first_usable_lba,
-            ending_lba: gpt.header.first_usable_lba + 10,
-            attribute_bits: 0,
-            partition_name: "data".into(),
-        };
-        gpt.write_into(&mut disk).unwrap();
-        disk
-    }
-
-    #[test]
-    fn a_partition_is_found_by_the_guid_that_other_tools_print() {
-        assert_eq!(guid(TEXT), Some(ID));
-        assert_eq!(guid(&TEXT.to_uppercase()), Some(ID));
-        for sector in [512, 4_096] {
-            assert_eq!(partition(&mut disk(sector), sector, &ID).unwrap(), Some(3));
-            assert_eq!(partition(&mut disk(sector), sector, &[7; 16]).unwrap(), None);
-        }
-    }
-
-    #[test]
-    fn the_copy_at_the_end_serves_when_the_first_table_is_damaged() {
-        let mut disk = disk(512);
-        for damage in [512 + 20, 2 * 512 + 16] {
-            disk.get_mut()[damage] ^= 1;
-            assert_eq!(partition(&mut disk, 512, &ID).unwrap(), Some(3), "{damage}");
-        }
-        let end = disk.get_ref().len() - 512 + 20;
-        disk.get_mut()[end] ^= 1;
-        assert!(matches!(partition(&mut disk, 512, &ID), Err(GptError::None)));
-    }
-
-    #[test]
-    fn junk_and_tiny_disks_are_no_table() {
-        for size in [0, 100, 512, 600, 100_000] {
-            let junk: Vec<u8> = (0..size).map(|i: u32| i.to_le_bytes()[0]).collect();
-            assert!(matches!(partition(&mut Cursor::new(junk), 512, &ID), Err(GptError::None)), "{size}");
-        }
-        assert_eq!(guid("44332211-0605-0807-090a"), None);
-        assert_eq!(guid("4433221x-0605-0807-090a-0b0c0d0e0f10"), None);
-    }
-}
+#[path = "gpt_tests.rs"]
+mod tests;

@@ -1,38 +1,59 @@
 //! PID 1 of a box: brings the system up, keeps its processes alive, takes it down.
 //!
-//! Order: consoles' file systems, settings (sysrq off first), modules and drivers, watchdog, data partition,
-//! root read-only, services. What fails is said and passed over: a box that balances without its disk is better
-//! than one that does not start. Only the end of this process itself restarts the box (`panic=10`).
+//! Order: kernel's file systems, settings (sysrq off first), watchdog, modules and drivers, data partition, root
+//! read-only, services; once the hardware has settled, no more modules. What fails is said and passed over: a box that
+//! balances without its disk is better than one that does not start. Only the end of this process itself restarts the
+//! box (`panic=10`), and the watchdog when this process stands still.
 
+mod alarms;
 pub mod cmdline;
+mod console;
+mod disk;
+pub mod fault;
 mod gpt;
+mod harden;
 mod heartbeat;
+mod last_reset;
+mod leave;
 mod modules;
 mod mounts;
 mod service;
 mod supervisor;
 mod sysctl;
+mod trial;
 mod uevent;
 mod watchdog;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{SigSet, Signal};
 
+use self::alarms::Alarms;
+use self::fault::Fault;
 use self::modules::Loader;
-use self::supervisor::Supervisor;
+use self::mounts::Data;
+use self::supervisor::{Parts, Supervisor};
+use self::trial::Trial;
 use self::uevent::Uevents;
+use self::watchdog::Watchdog;
+use crate::confine::groups;
 
+pub use self::alarms::ALARMS;
 pub use self::heartbeat::beat;
+pub use self::last_reset::told as last_reset;
 
 /// Longest wait for the disk with the data partition.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
-/// Where alarms of init are left for the agent's status, a line each.
-pub const ALARMS: &str = "/run/bascule/alarms";
 /// In the run directory: there while a system is on trial, and says which version.
 pub const TRIAL: &str = "trial";
+/// Where the agent keeps what lasts until the next boot, and what lasts longer.
+const RUN_DIR: &str = "/run/bascule";
+const STATE_DIR: &str = "/data/state";
+/// Name in the run directory of the file that says that failsafe is wanted, and why.
+const FAILSAFE: &str = "failsafe";
 
 /// The signals that mean something to init.
 fn signals() -> SigSet {
@@ -51,53 +72,144 @@ pub fn run() -> Result<(), String> {
     // Before the first thread: a signal must find no thread that lets it through.
     let _ = signals().thread_block();
     crate::log::start(crate::log::Target::Kmsg, "init");
-    let unset = sysctl::apply();
-    failures.iter().chain(&unset).for_each(|text| tracing::warn!("{text}"));
+    let _ = fs::DirBuilder::new().mode(0o700).create(RUN_DIR);
+    let mut alarms = Alarms::default();
+    failures.into_iter().chain(sysctl::apply()).for_each(|text| alarms.raise(text));
     // Ctrl-Alt-Del becomes SIGINT.
     let _ = nix::sys::reboot::set_cad_enabled(false);
     let _ = nix::unistd::sethostname("bascule");
     let kernel = nix::sys::utsname::uname().map(|n| n.release().to_string_lossy().into_owned());
     tracing::info!(kernel = kernel.unwrap_or_default(), "Bascule {} starts", env!("CARGO_PKG_VERSION"));
 
-    clock_floor();
-
-    let line = cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
     let uevents =
         Uevents::open().inspect_err(|error| tracing::warn!("late devices are not heard: {error}")).ok();
     let mut loader = Loader::new();
+    let mut watchdog = Watchdog::default();
+    load_watchdogs(&mut loader);
+    watchdog.arm();
+    clock_floor();
     load_modules(&mut loader);
+    watchdog.arm();
+    watchdog.feed();
+    fail_early();
 
-    let mut alarms = Vec::new();
-    let mounted = mounts::data(line.data.as_deref(), DISK_PATIENCE, || load_drivers(&mut loader));
-    if let Err(error) = mounted {
-        let text = format!("{error}: nothing is kept over a reboot");
-        tracing::error!("{text}");
-        alarms.push(text);
-    }
+    let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let data = data(&cmdline, &mut loader, &mut watchdog, &mut alarms);
+    let bit = watchdog.bit().map(str::to_owned);
+    let cause = last_reset::find(bit.as_deref(), Path::new(STATE_DIR));
+    tracing::info!("last restart: {}", cause.text());
+    let failsafe = failsafe(&cmdline);
+    loopback_up();
+    harden_files(&mut alarms);
+    alarms.leave();
+    let trial = Trial::begun(&cmdline);
+    let parts = Parts { loader, uevents, watchdog, alarms, trial, failsafe, data };
+    Supervisor::new(parts).run()
+}
+
+/// Mounts the data partition, and wipes it when it is marked for that.
+fn data(cmdline: &str, loader: &mut Loader, watchdog: &mut Watchdog, alarms: &mut Alarms) -> Data {
+    let name = cmdline::parse(cmdline).data;
+    let state = cmdline::value(cmdline, "bascule.state");
+    let mut data = mounts::data(name.as_deref(), state.as_deref(), DISK_PATIENCE, || {
+        load_drivers(loader);
+        watchdog.arm();
+        watchdog.feed();
+    });
+    data.problems.drain(..).for_each(|problem| alarms.raise(problem));
     match crate::people::reset::finish(Path::new(mounts::DATA)) {
         Ok(false) => {}
         Ok(true) => tracing::warn!("factory reset: configuration, users and keys are wiped"),
         Err(error) => {
-            let text = format!("the factory reset is not complete: {error}; the next start tries again");
-            tracing::error!("{text}");
-            alarms.push(text);
+            alarms.raise(format!("the factory reset is not complete: {error}; the next start tries again"));
         }
     }
-    loopback_up();
-    if let Err(errno) = mounts::root_read_only() {
-        tracing::warn!("the root file system stays writable: {}", errno.desc());
+    watchdog.feed();
+    data
+}
+
+/// Closes what nobody may write any more, and looks at whether all is as it must be.
+fn harden_files(alarms: &mut Alarms) {
+    let root = mounts::root_read_only().err();
+    let root = root.map(|errno| format!("the root file system stays writable: {}", errno.desc()));
+    let groups = groups::make(Path::new(groups::ROOT));
+    let records = last_reset::mount_records().err();
+    let records = records.map(|errno| format!("crash records of the kernel are not shown: {}", errno.desc()));
+    let problems = root.into_iter().chain(groups).chain(records).chain(harden::close_files());
+    problems.chain(harden::mounts()).for_each(|text| alarms.raise(text));
+}
+
+/// `bascule.failsafe` on the command line, as the reason for the agent.
+fn failsafe(cmdline: &str) -> bool {
+    let Some(value) = cmdline::value(cmdline, "bascule.failsafe") else { return false };
+    let why = match value.as_str() {
+        "tries" => "no slot has a try left, and this one was never confirmed".to_owned(),
+        "" => "asked for on the command line".to_owned(),
+        other => format!("asked for on the command line ({other})"),
+    };
+    want_failsafe(&why);
+    true
+}
+
+/// Leaves the wish for the agent's next start.
+fn want_failsafe(why: &str) {
+    let file = Path::new(RUN_DIR).join(FAILSAFE);
+    if let Err(error) = crate::store::replace_volatile(&file, format!("{why}\n").as_bytes()) {
+        tracing::error!("failsafe cannot be asked for: {error}");
     }
-    leave_alarms(&alarms);
-    Supervisor::new(loader, uevents).run()
+}
+
+/// Why failsafe is wanted in this boot, when it is. For the agent.
+#[must_use]
+pub fn failsafe_wanted(run_dir: &Path) -> Option<String> {
+    let text = fs::read_to_string(run_dir.join(FAILSAFE)).ok()?;
+    Some(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// An operator's configuration runs again: the next start of the agent is an ordinary one.
+pub fn failsafe_over(run_dir: &Path) {
+    // There is none in nearly every boot.
+    let _ = fs::remove_file(run_dir.join(FAILSAFE));
+}
+
+/// The fault of a test that comes before everything else.
+fn fail_early() {
+    if fault::wanted() == Some(Fault::Panic) {
+        tracing::error!("bascule.fail=panic: process 1 ends");
+        crate::log::flush();
+        std::process::exit(1);
+    }
+}
+
+/// The names that init loads at start, from the image.
+fn list() -> Vec<String> {
+    let list = fs::read_to_string("/etc/bascule/modules-load").unwrap_or_default();
+    let names = list.lines().map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('#'));
+    names.map(str::to_owned).collect()
+}
+
+/// The drivers of watchdogs, before all others: what hangs from here on is restarted.
+fn load_watchdogs(loader: &mut Loader) {
+    let named = list().into_iter().filter(|name| loader.drives_watchdog(name)).collect::<Vec<_>>();
+    for error in named.iter().filter_map(|name| loader.load(name).err()) {
+        tracing::warn!("{error}");
+    }
+    for error in modules::present().iter().flat_map(|alias| loader.load_watchdog_for(alias)) {
+        tracing::warn!("{error}");
+    }
 }
 
 /// The fixed list, then what the hardware asks for.
 fn load_modules(loader: &mut Loader) {
-    let list = fs::read_to_string("/etc/bascule/modules-load").unwrap_or_default();
-    for name in list.lines().map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('#')) {
-        if let Err(error) = loader.load(name) {
+    for name in list() {
+        if let Err(error) = loader.load(&name) {
             tracing::warn!("{error}");
         }
+    }
+    if Path::new("/sys/firmware/efi").exists()
+        && let Err(error) = loader.load("efi_pstore")
+    {
+        tracing::info!("{error}");
     }
     load_drivers(loader);
 }
@@ -145,12 +257,5 @@ fn loopback_up() {
     };
     if let Err(error) = up() {
         tracing::warn!("loopback is not up: {error}");
-    }
-}
-
-fn leave_alarms(alarms: &[String]) {
-    let text: String = alarms.iter().map(|alarm| format!("{alarm}\n")).collect();
-    if let Err(error) = crate::store::replace(Path::new(ALARMS), text.as_bytes()) {
-        tracing::warn!("{error}");
     }
 }

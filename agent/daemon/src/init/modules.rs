@@ -244,6 +244,21 @@ impl Loader {
         Ok(())
     }
 
+    /// Whether this module drives a watchdog, by where its file lies.
+    #[must_use]
+    pub fn drives_watchdog(&self, name: &str) -> bool {
+        let files = self.index.order(name).unwrap_or_default();
+        files.last().is_some_and(|file| file.contains("/drivers/watchdog/"))
+    }
+
+    /// Loads what drives a device, if that is a watchdog.
+    pub fn load_watchdog_for(&mut self, modalias: &str) -> Vec<ModuleError> {
+        let modules: Vec<String> = self.index.matching(modalias).into_iter().map(str::to_owned).collect();
+        let watchdogs = modules.iter().filter(|module| self.drives_watchdog(module));
+        let watchdogs: Vec<&String> = watchdogs.collect();
+        watchdogs.into_iter().filter_map(|module| self.load(module).err()).collect()
+    }
+
     /// Loads what drives a device. Errors are for the log: another module may drive it.
     pub fn load_for(&mut self, modalias: &str) -> Vec<ModuleError> {
         let modules: Vec<String> = self.index.matching(modalias).into_iter().map(str::to_owned).collect();

@@ -1,6 +1,6 @@
 //! File systems: the kernel's own, and the data partition.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use thiserror::Error;
 
-use super::gpt;
+use super::disk::{self, Found};
+use super::gpt::{self, GptError};
+use crate::confine::groups;
 
 /// Where configuration and state live.
 pub const DATA: &str = "/data";
@@ -24,10 +26,19 @@ pub enum DataError {
     #[error("bascule.data={0} is no partition: write PARTUUID= and its GUID, or /dev/NAME")]
     Malformed(String),
     /// No disk has it.
-    #[error("no disk has partition {0}")]
+    #[error("no disk has partition {0}: check the disk and its cable")]
     Missing(String),
+    /// The disk with it cannot be used.
+    #[error("disk {disk} {error}")]
+    Table {
+        /// Its name.
+        disk: String,
+        /// Why not.
+        error: GptError,
+    },
     /// The kernel refused to mount it.
-    #[error("{device} cannot be mounted: {}", .errno.desc())]
+    #[error("{device} cannot be mounted ({}): restart once; if it stays so, write the image to the disk again and load \
+             the configuration from a backup", .errno.desc())]
     Mount {
         /// The partition.
         device: PathBuf,
@@ -36,7 +47,8 @@ pub enum DataError {
     },
 }
 
-const HARD: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+/// Files that are no programs, no devices and give nobody other rights.
+pub const HARD: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 fn mount_kind(kind: &str, target: &str, flags: MsFlags, options: Option<&str>) -> Result<(), String> {
     // Fails when it is there, which is as good.
@@ -52,11 +64,13 @@ fn mount_kind(kind: &str, target: &str, flags: MsFlags, options: Option<&str>) -
 pub fn kernel_file_systems() -> Vec<String> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     [
-        mount_kind("proc", "/proc", HARD, None),
+        // Whoever is not of group 0 sees only its own processes.
+        mount_kind("proc", "/proc", HARD, Some("hidepid=2")),
         mount_kind("sysfs", "/sys", HARD, None),
         mount_kind("devtmpfs", "/dev", quiet, Some("mode=0755")),
         mount_kind("tmpfs", "/run", HARD, Some("mode=0755,size=32m")),
         mount_kind("tmpfs", "/tmp", HARD, Some("mode=1777,size=32m")),
+        mount_kind("cgroup2", groups::ROOT, HARD, None),
     ]
     .into_iter()
     .filter_map(Result::err)
@@ -71,19 +85,35 @@ pub fn root_read_only() -> nix::Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>)
 }
 
+/// The data partition as it was found.
+#[derive(Debug, Default)]
+pub struct Data {
+    /// Its device, when it is mounted.
+    pub device: Option<PathBuf>,
+    /// Whether its file system may be grown to it: it is on the only disk that the loader can have come from.
+    pub ours: bool,
+    /// What is wrong, in words for the operator.
+    pub problems: Vec<String>,
+}
+
 /// Mounts the data partition that the command line names, waiting for its disk at most `patience`. `idle` is
-/// called while waiting, so that drivers of late disks can be loaded.
-///
-/// # Errors
-/// When there is none or it cannot be mounted; a tmpfs is mounted in its place then.
-pub fn data(name: Option<&str>, patience: Duration, idle: impl FnMut()) -> Result<(), DataError> {
-    let mounted = find(name, patience, idle).and_then(|device| mount_data(&device));
-    if mounted.is_err()
-        && let Err(reason) = mount_kind("tmpfs", DATA, HARD, Some("mode=0755,size=64m"))
-    {
-        tracing::error!("{reason}");
+/// called while waiting, so that drivers of late disks can be loaded. When there is none or it cannot be mounted, a
+/// tmpfs takes its place. `state` is the state partition, which the loader read from the same disk.
+pub fn data(name: Option<&str>, state: Option<&str>, patience: Duration, idle: impl FnMut()) -> Data {
+    let mut data = Data::default();
+    let mounted = find(&mut data, name, state, patience, idle).and_then(|device| {
+        mount_data(&device)?;
+        Ok(device)
+    });
+    match mounted {
+        Ok(device) => data.device = Some(device),
+        Err(error) => {
+            data.problems.push(format!("{error}; until then nothing is kept over a restart"));
+            let memory = mount_kind("tmpfs", DATA, HARD, Some("mode=0755,size=64m"));
+            data.problems.extend(memory.err());
+        }
     }
-    mounted
+    data
 }
 
 fn mount_data(device: &Path) -> Result<(), DataError> {
@@ -93,21 +123,27 @@ fn mount_data(device: &Path) -> Result<(), DataError> {
         .map_err(|errno| DataError::Mount { device: device.to_owned(), errno })
 }
 
-fn find(name: Option<&str>, patience: Duration, mut idle: impl FnMut()) -> Result<PathBuf, DataError> {
+fn find(
+    data: &mut Data,
+    name: Option<&str>,
+    state: Option<&str>,
+    patience: Duration,
+    mut idle: impl FnMut(),
+) -> Result<PathBuf, DataError> {
     let name = name.ok_or(DataError::Unnamed)?;
     let malformed = || DataError::Malformed(name.to_owned());
-    let look: Box<dyn Fn() -> Option<PathBuf>> = if let Some(text) = name.strip_prefix("PARTUUID=") {
-        let wanted = gpt::guid(text).ok_or_else(malformed)?;
-        Box::new(move || find_partition(&wanted))
-    } else if name.starts_with("/dev/") {
-        let path = PathBuf::from(name);
-        Box::new(move || path.exists().then(|| path.clone()))
-    } else {
-        return Err(malformed());
+    let wanted = match name.strip_prefix("PARTUUID=") {
+        Some(text) => Some(gpt::guid(text).ok_or_else(malformed)?),
+        None if name.starts_with("/dev/") => None,
+        None => return Err(malformed()),
     };
     let start = Instant::now();
     loop {
-        if let Some(device) = look() {
+        let device = match wanted {
+            Some(wanted) => by_guid(data, &wanted, state)?,
+            None => Some(PathBuf::from(name)).filter(|path| path.exists()),
+        };
+        if let Some(device) = device {
             return Ok(device);
         }
         if start.elapsed() >= patience {
@@ -118,20 +154,40 @@ fn find(name: Option<&str>, patience: Duration, mut idle: impl FnMut()) -> Resul
     }
 }
 
-/// The device of the partition with this unique GUID, on whichever disk.
-fn find_partition(wanted: &[u8; 16]) -> Option<PathBuf> {
-    fs::read_dir("/sys/block").ok()?.flatten().find_map(|entry| {
-        let disk = entry.file_name().into_string().ok()?;
-        let sector = fs::read_to_string(entry.path().join("queue/logical_block_size")).ok()?;
-        let mut file = File::open(Path::new("/dev").join(&disk)).ok()?;
-        let number = gpt::partition(&mut file, sector.trim().parse().ok()?, wanted).ok()??;
-        // sda3, nvme0n1p3, mmcblk0p3: the kernel says which of its names has the number.
-        fs::read_dir(entry.path()).ok()?.flatten().find_map(|part| {
-            let is = fs::read_to_string(part.path().join("partition")).ok()?;
-            let device = Path::new("/dev").join(part.file_name());
-            (is.trim() == number.to_string() && device.exists()).then_some(device)
-        })
-    })
+/// The device of the partition with this unique GUID, its disk's table grown to the disk.
+fn by_guid(data: &mut Data, wanted: &[u8; 16], state: Option<&str>) -> Result<Option<PathBuf>, DataError> {
+    let carriers = disk::carriers(wanted);
+    let Some(found) = carriers.first() else { return Ok(None) };
+    let state = state.and_then(|state| gpt::guid(state.strip_prefix("PARTUUID=")?));
+    data.ours = carriers.len() == 1 && state.is_none_or(|state| found.carries(&state));
+    if carriers.len() > 1 && data.problems.is_empty() {
+        data.problems.push(twins(&carriers));
+    }
+    if data.ours {
+        match found.grow() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the data partition reaches to the end of disk {}", found.disk),
+            // Without a device nothing can be mounted: that is the reason then.
+            Err(error) if found.device().is_none() => {
+                return Err(DataError::Table { disk: found.disk.clone(), error });
+            }
+            Err(error) => {
+                data.ours = false;
+                data.problems.push(format!("the data partition stays as it is: disk {} {error}", found.disk));
+            }
+        }
+    }
+    Ok(found.device())
+}
+
+/// Two disks with the same partitions.
+fn twins(carriers: &[Found]) -> String {
+    let names: Vec<&str> = carriers.iter().map(|one| one.disk.as_str()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let names = names.join(" and ");
+    format!(
+        "disks {names} carry the same partitions: {first} is used; switch off and remove the one that is not the box's"
+    )
 }
 
 /// Takes the data partition away before a reboot. When it is busy it becomes read-only.

@@ -110,6 +110,19 @@ impl Service {
         self.state = State::Waiting { until: now + wait };
     }
 
+    /// Does not wait any longer to be started.
+    pub fn hurry(&mut self, now: Instant) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = (*until).min(now);
+        }
+    }
+
+    /// Whether it ended five times or more in the two minutes before its last end.
+    #[must_use]
+    pub fn alarming(&self) -> bool {
+        self.backoff.alarming()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = self.pid() {

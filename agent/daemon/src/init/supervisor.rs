@@ -1,23 +1,27 @@
 //! The main loop of init: reaps, respawns, feeds the watchdog, and takes the box down when told to.
 
-use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::alarms::Alarms;
+use super::console::{Answer, Offer};
+use super::fault::{self, Fault};
+use super::leave::{self, Leave, STEPS, Step};
 use super::modules::Loader;
+use super::mounts::{self, Data};
 use super::service::Service;
+use super::trial::Trial;
 use super::uevent::Uevents;
 use super::watchdog::Watchdog;
-use super::{heartbeat, load_drivers, mounts, signals};
+use super::{RUN_DIR, STATE_DIR, console, disk, harden, heartbeat, load_drivers, signals, want_failsafe};
 use crate::people::power::{self, Pending};
 use crate::sys::monotonic;
 
@@ -34,37 +38,50 @@ const AGENT: &[&str] = &[
     STATE_DIR,
     "--supervised",
 ];
-/// Where the agent keeps what lasts until the next boot, and what lasts longer.
-const RUN_DIR: &str = "/run/bascule";
-const STATE_DIR: &str = "/data/state";
 /// How often the heartbeat is looked at and the watchdog fed.
 const TICK: Duration = Duration::from_secs(2);
+/// How often the consoles are looked at while the key for failsafe is offered.
+const KEY: Duration = Duration::from_millis(100);
 /// An agent may take this long until its first beat.
 const GRACE: Duration = Duration::from_secs(30);
 /// An agent that is silent for this long is killed.
 const SILENT: Duration = Duration::from_secs(15);
-/// A watchdog's driver may come this late.
-const WATCHDOG_PATIENCE: Duration = Duration::from_secs(60);
-/// The agent may take this long to hand its addresses over.
-const FAREWELL: Duration = Duration::from_secs(5);
 
-/// How the box goes down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    Reboot,
-    Poweroff,
+/// What the start of the box leaves to the main loop.
+#[derive(Debug)]
+pub struct Parts {
+    /// Loads drivers until the kernel is closed to modules.
+    pub loader: Loader,
+    /// Devices that arrive.
+    pub uevents: Option<Uevents>,
+    /// Armed already, if there is one.
+    pub watchdog: Watchdog,
+    /// What is wrong so far.
+    pub alarms: Alarms,
+    /// Set in a trial boot.
+    pub trial: Option<Trial>,
+    /// Whether failsafe was asked for already.
+    pub failsafe: bool,
+    /// The data partition.
+    pub data: Data,
 }
 
 /// Init once the system is up.
 #[derive(Debug)]
 pub struct Supervisor {
-    loader: Loader,
-    uevents: Option<Uevents>,
+    parts: Parts,
     agent: Service,
     shells: Vec<Service>,
-    watchdog: Option<Watchdog>,
+    /// While the key for failsafe is offered.
+    offer: Option<Offer>,
+    /// What became of the growth of the data partition.
+    growth: Option<Receiver<Result<(u64, u64), String>>>,
+    /// Whether modules can still be loaded.
+    open: bool,
     started: Instant,
     looked: Instant,
+    /// When the last device arrived.
+    arrived: Instant,
     /// When the plan to go down was last looked at.
     planned: bascule_core::time::Instant,
 }
@@ -72,20 +89,26 @@ pub struct Supervisor {
 impl Supervisor {
     /// With an agent and a shell on every console.
     #[must_use]
-    pub fn new(loader: Loader, uevents: Option<Uevents>) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
         let now = Instant::now();
+        let consoles = console::names();
+        let offer = (!parts.failsafe).then(|| Offer::make(&consoles, now));
+        let begin = if offer.is_some() { now + console::PATIENCE } else { now };
         let shell = |console: String| {
             let arguments = ["shell", "--console", &console, "--run-dir", RUN_DIR, "--state-dir", STATE_DIR];
-            Service::new(&format!("shell on {console}"), &arguments, now)
+            Service::new(&format!("shell on {console}"), &arguments, begin)
         };
+        let growth = parts.data.device.take().filter(|_| parts.data.ours).map(grow);
         Self {
-            loader,
-            uevents,
+            parts,
             agent: Service::new("agent", AGENT, now),
-            shells: consoles().into_iter().map(shell).collect(),
-            watchdog: None,
+            shells: consoles.into_iter().map(shell).collect(),
+            offer,
+            growth,
+            open: true,
             started: now,
             looked: now,
+            arrived: now,
             planned: monotonic(),
         }
     }
@@ -97,18 +120,13 @@ impl Supervisor {
     pub fn run(mut self) -> Result<(), String> {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let fd = SignalFd::with_flags(&signals(), flags).map_err(|e| format!("no signals: {}", e.desc()))?;
-        self.open_watchdog();
         loop {
             let wait = self.tick();
             self.wait(&fd, wait);
-            if let Some(uevents) = &self.uevents {
-                for alias in uevents.arrivals() {
-                    self.loader.load_for(&alias).iter().for_each(|error| tracing::warn!("{error}"));
-                }
-            }
+            self.welcome_devices();
             while let Ok(Some(signal)) = fd.read_signal() {
-                if let Some(leave) = meaning(signal.ssi_signo) {
-                    self.leave(leave);
+                if let Some((leave, reason)) = leave::meaning(signal.ssi_signo) {
+                    self.leave(leave, reason);
                 }
             }
             self.reap();
@@ -117,23 +135,49 @@ impl Supervisor {
 
     fn wait(&self, signals: &SignalFd, longest: Duration) {
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.uevents.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        let mut add = |fd| fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        self.parts.uevents.iter().for_each(|socket| add(socket.as_fd()));
+        self.offer.iter().flat_map(Offer::terminals).for_each(&mut add);
         let millis = u16::try_from(longest.as_millis()).unwrap_or(u16::MAX);
         // Interrupted or not, a look does no harm.
         let _ = poll(&mut fds, PollTimeout::from(millis.saturating_add(1)));
     }
 
+    fn services(&mut self) -> impl Iterator<Item = &mut Service> {
+        std::iter::once(&mut self.agent).chain(&mut self.shells)
+    }
+
     /// Starts what waits to be started, looks after the agent; how long nothing else is to be done.
     fn tick(&mut self) -> Duration {
         let now = Instant::now();
-        let services = std::iter::once(&mut self.agent).chain(&mut self.shells);
-        let wait = services.filter_map(|service| service.tick(now)).min().unwrap_or(TICK);
+        self.look_at_keys(now);
+        let wait = self.services().filter_map(|service| service.tick(now)).min().unwrap_or(TICK);
         if now.saturating_duration_since(self.looked) >= TICK {
             self.looked = now;
             self.look_after_agent(now);
+            self.look_at_hardware(now);
+            self.look_at_growth();
+            self.look_at_trial(now);
         }
         self.look_at_plan();
-        wait.min(TICK)
+        let longest = if self.offer.is_some() { KEY } else { TICK };
+        wait.min(longest)
+    }
+
+    /// The key for failsafe: the agent starts again without the operator's configuration.
+    fn look_at_keys(&mut self, now: Instant) {
+        let Some(offer) = &mut self.offer else { return };
+        match offer.look(now) {
+            Answer::Waiting => return,
+            Answer::Passed => {}
+            Answer::Pressed(console) => {
+                tracing::warn!("failsafe was asked for on {console}");
+                want_failsafe(&format!("asked for on {console} at the start"));
+                self.agent.signal(Signal::SIGTERM);
+            }
+        }
+        self.offer = None;
+        self.shells.iter_mut().for_each(|shell| shell.hurry(now));
     }
 
     /// `reboot in` and `poweroff in`: warns, and goes down when it is time.
@@ -141,28 +185,29 @@ impl Supervisor {
         let (before, now) = (std::mem::replace(&mut self.planned, monotonic()), monotonic());
         let Some(pending) = Pending::load(Path::new(RUN_DIR)) else { return };
         if now >= pending.at {
-            tracing::warn!("it is time: {} wanted the box to go down", pending.user);
+            let reason = format!("it is time: {} wanted the box to go down", pending.user);
             // A box that cannot go down shall not try again and again.
             let _ = Pending::cancel(Path::new(RUN_DIR));
-            self.leave(match pending.leave {
+            let leave = match pending.leave {
                 power::Leave::Reboot => Leave::Reboot,
                 power::Leave::Poweroff => Leave::Poweroff,
-            });
+            };
+            self.leave(leave, &reason);
         } else if pending.warns(before, now) {
             tracing::warn!("{}", pending.line(now));
         }
     }
 
     fn look_after_agent(&mut self, now: Instant) {
-        if self.watchdog.is_none() && now.saturating_duration_since(self.started) < WATCHDOG_PATIENCE {
-            load_drivers(&mut self.loader);
-            self.open_watchdog();
-        }
         let age = heartbeat::age(Path::new(RUN_DIR));
+        let up = now.saturating_duration_since(self.started);
         let runs = self.agent.since().map(|since| now.saturating_duration_since(since));
-        let verdict = judge(now.saturating_duration_since(self.started), runs, age);
+        let verdict = judge(up, runs, age);
+        if age.is_some() {
+            fail_late();
+        }
         if verdict.alive {
-            self.feed();
+            self.parts.watchdog.feed();
         } else {
             tracing::error!(key = "silent", "the agent gives no sign of life: the watchdog is not fed");
         }
@@ -172,20 +217,64 @@ impl Supervisor {
         }
     }
 
-    fn open_watchdog(&mut self) {
-        match Watchdog::open() {
-            Ok(Some(watchdog)) => self.watchdog = Some(watchdog),
-            Ok(None) if self.started.elapsed() + TICK >= WATCHDOG_PATIENCE => {
-                tracing::warn!("this box has no watchdog: a kernel that hangs stays hung");
+    /// Drivers of devices that have just arrived.
+    fn welcome_devices(&mut self) {
+        let Some(uevents) = &self.parts.uevents else { return };
+        for alias in uevents.arrivals() {
+            self.arrived = Instant::now();
+            if self.open {
+                self.parts.loader.load_for(&alias).iter().for_each(|error| tracing::warn!("{error}"));
             }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(key = "watchdog-open", "the watchdog cannot be opened: {error}"),
         }
     }
 
-    fn feed(&mut self) {
-        if let Some(watchdog) = &mut self.watchdog {
-            watchdog.feed();
+    /// A watchdog that came late is armed; once no more drivers are to be expected, no module is loaded any more.
+    fn look_at_hardware(&mut self, now: Instant) {
+        if !self.open {
+            return;
+        }
+        if !self.parts.watchdog.armed() {
+            load_drivers(&mut self.parts.loader);
+            self.parts.watchdog.arm();
+        }
+        let (up, quiet) = (now - self.started, now.saturating_duration_since(self.arrived));
+        if !harden::settled(up, quiet) {
+            return;
+        }
+        self.open = false;
+        match harden::close_modules(&mut self.parts.loader, self.parts.watchdog.armed()) {
+            Ok(()) => tracing::info!("no kernel module can be loaded until the next start"),
+            Err(problem) => self.parts.alarms.raise(problem),
+        }
+        self.parts.watchdog.arm();
+        if !self.parts.watchdog.armed() {
+            self.parts.alarms.raise("this box has no watchdog: a kernel that hangs stays hung");
+        }
+    }
+
+    fn look_at_growth(&mut self) {
+        let Some(done) = self.growth.as_ref().and_then(|growth| growth.try_recv().ok()) else { return };
+        self.growth = None;
+        match done {
+            Ok((before, after)) if before == after => {}
+            Ok((before, after)) => {
+                tracing::info!(before, after, "the data partition's file system has grown");
+            }
+            Err(error) => {
+                let text =
+                    format!("the data partition's file system is not grown: {error}; a restart tries again");
+                self.parts.alarms.raise(text);
+            }
+        }
+    }
+
+    /// A trial boot that does not end well by itself ends here.
+    fn look_at_trial(&mut self, now: Instant) {
+        let Some(trial) = &self.parts.trial else { return };
+        let failing = self.agent.alarming().then(|| "the agent ended five times in two minutes".to_owned());
+        let overdue = || trial.overdue(now.saturating_duration_since(self.started));
+        if let Some(reason) = failing.or_else(overdue) {
+            self.leave(Leave::Reboot, &reason);
         }
     }
 
@@ -199,52 +288,82 @@ impl Supervisor {
                 Ok(_) => continue,
             };
             let now = Instant::now();
-            for service in std::iter::once(&mut self.agent).chain(&mut self.shells) {
-                if service.pid() == Some(pid) {
-                    service.ended(&how, meant, now);
+            for service in self.services().filter(|service| service.pid() == Some(pid)) {
+                service.ended(&how, meant, now);
+            }
+        }
+    }
+
+    /// Takes the box down in the order of `STEPS`.
+    fn leave(&mut self, leave: Leave, reason: &str) {
+        tracing::warn!("the box goes down ({leave:?}): {reason}");
+        for (step, longest) in STEPS {
+            match step {
+                Step::Agent => {
+                    self.agent.signal(Signal::SIGTERM);
+                    self.await_end(longest, |this| this.agent.pid().is_some());
                 }
+                // All but this process.
+                Step::Ask => {
+                    let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
+                    self.await_end(longest, |_| leave::any_left());
+                }
+                Step::Kill => {
+                    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+                    self.await_end(longest, |_| leave::any_left());
+                }
+                Step::Disk => {
+                    crate::log::flush();
+                    leave::leave_disk(Path::new(STATE_DIR), reason);
+                }
+                Step::Kernel => leave::kernel(leave),
             }
         }
     }
 
-    /// Takes the box down: addresses handed over first, then everything else, then the disk.
-    fn leave(&mut self, leave: Leave) {
-        tracing::warn!("the box goes down ({leave:?})");
-        self.agent.signal(Signal::SIGTERM);
+    /// Waits while something is left, feeding the watchdog.
+    fn await_end(&mut self, longest: Duration, left: impl Fn(&Self) -> bool) {
         let start = Instant::now();
-        while self.agent.pid().is_some() && start.elapsed() < FAREWELL {
-            self.pause();
+        loop {
+            self.reap();
+            if !left(self) || start.elapsed() >= longest {
+                return;
+            }
+            self.parts.watchdog.feed();
+            std::thread::sleep(Duration::from_millis(20));
         }
-        self.agent.signal(Signal::SIGKILL);
-        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            // All but this process.
-            let _ = kill(Pid::from_raw(-1), signal);
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(1) && self.has_children() {
-                self.pause();
+    }
+}
+
+/// Grows the file system of the data partition beside the main loop: a large disk takes its time.
+fn grow(device: PathBuf) -> Receiver<Result<(u64, u64), String>> {
+    let (done, growth) = channel();
+    let work = move || {
+        let result = disk::grow_file_system(&device, Path::new(mounts::DATA));
+        // The box may be going down.
+        let _ = done.send(result.map_err(|error| error.to_string()));
+    };
+    if let Err(error) = std::thread::Builder::new().name("growth".into()).spawn(work) {
+        tracing::warn!("the data partition is not grown: {error}");
+    }
+    growth
+}
+
+/// The faults of a test that come once the agent lives.
+fn fail_late() {
+    match fault::wanted() {
+        Some(Fault::Hang) => {
+            tracing::error!("bascule.fail=hang: process 1 stands still");
+            loop {
+                std::thread::sleep(Duration::from_secs(3_600));
             }
         }
-        crate::log::flush();
-        nix::unistd::sync();
-        mounts::leave_data();
-        // The watchdog stays armed: a reboot that hangs is ended by it.
-        let mode = match leave {
-            Leave::Reboot => RebootMode::RB_AUTOBOOT,
-            Leave::Poweroff => RebootMode::RB_POWER_OFF,
-        };
-        let Err(errno) = reboot(mode);
-        tracing::error!("the kernel does not go down: {}", errno.desc());
-    }
-
-    fn has_children(&mut self) -> bool {
-        self.reap();
-        !matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Err(nix::errno::Errno::ECHILD))
-    }
-
-    fn pause(&mut self) {
-        self.feed();
-        self.reap();
-        std::thread::sleep(Duration::from_millis(20));
+        Some(Fault::Init) => {
+            tracing::error!("bascule.fail=init: process 1 crashes");
+            crate::log::flush();
+            std::process::abort();
+        }
+        Some(Fault::Panic | Fault::Crash | Fault::Health | Fault::Migrate) | None => {}
     }
 }
 
@@ -264,34 +383,6 @@ fn judge(up: Duration, runs: Option<Duration>, age: Option<Duration>) -> Verdict
     // A beat from before its start is its predecessor's.
     let silent = |runs: Duration| age.map_or(runs, |age| age.min(runs)) >= SILENT;
     Verdict { alive, hangs: runs.is_some_and(silent) }
-}
-
-/// What a signal means: as with other small inits, SIGTERM and Ctrl-Alt-Del restart, SIGUSR1 and 2 switch off.
-fn meaning(signal: u32) -> Option<Leave> {
-    match i32::try_from(signal).ok().and_then(|number| Signal::try_from(number).ok()) {
-        Some(Signal::SIGTERM | Signal::SIGINT) => Some(Leave::Reboot),
-        Some(Signal::SIGUSR1 | Signal::SIGUSR2) => Some(Leave::Poweroff),
-        Some(_) | None => None,
-    }
-}
-
-/// The consoles that the kernel writes to and that can be opened. `tty0` is whichever virtual terminal is in
-/// front; the first one is a fixed place.
-fn consoles() -> Vec<String> {
-    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
-    let names = active.split_ascii_whitespace().map(|name| if name == "tty0" { "tty1" } else { name });
-    let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
-    names
-        .filter(|name| {
-            let path = Path::new("/dev").join(name);
-            let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
-            if let Err(error) = &opened {
-                tracing::warn!("no shell on {}: {error}", path.display());
-            }
-            opened.is_ok()
-        })
-        .map(str::to_owned)
-        .collect()
 }
 
 #[cfg(test)]
@@ -324,15 +415,5 @@ mod tests {
     fn a_box_that_starts_has_time_until_the_first_beat() {
         assert!(judge(seconds(29), None, None).alive);
         assert!(!judge(seconds(30), None, None).alive);
-    }
-
-    #[test]
-    fn signals_restart_or_switch_off_as_with_other_inits() {
-        let number = |signal: Signal| u32::try_from(signal as i32).unwrap();
-        assert_eq!(meaning(number(Signal::SIGTERM)), Some(Leave::Reboot));
-        assert_eq!(meaning(number(Signal::SIGINT)), Some(Leave::Reboot));
-        assert_eq!(meaning(number(Signal::SIGUSR2)), Some(Leave::Poweroff));
-        assert_eq!(meaning(number(Signal::SIGCHLD)), None);
-        assert_eq!(meaning(99_999), None);
     }
 }

@@ -1,18 +1,27 @@
-//! The hardware watchdog: it resets the box unless it hears from init, and init speaks only while the agent
-//! lives.
+//! The hardware watchdog: it resets the box unless it hears from init, and init speaks only while its main loop runs
+//! and the agent lives.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::sys;
+
 /// Without a word for this long the box is reset, in seconds.
 const TIMEOUT: i32 = 30;
 /// What the kernel calls its timer in software: it dies with the kernel, so any hardware is better.
 const SOFTWARE: &str = "Software Watchdog";
+/// `WDIOF_CARDRESET`: the watchdog made the last reset (`include/uapi/linux/watchdog.h`).
+const CARD_RESET: i32 = 0x20;
 
 /// An open watchdog: from now on it must be fed.
 #[derive(Debug)]
-pub struct Watchdog(File);
+struct Device {
+    file: File,
+    identity: String,
+    /// Whether it made the last reset.
+    bit: bool,
+}
 
 /// The devices with their identities, the best first.
 fn candidates(class: &Path) -> Vec<(String, String)> {
@@ -29,27 +38,58 @@ fn candidates(class: &Path) -> Vec<(String, String)> {
     found
 }
 
-impl Watchdog {
-    /// Opens the best watchdog of the box; `None` when it has none.
-    ///
-    /// # Errors
-    /// When there is one and it cannot be opened.
-    pub fn open() -> io::Result<Option<Self>> {
+impl Device {
+    /// Opens the best one of the box; `None` when it has none.
+    fn open() -> io::Result<Option<Self>> {
         let Some((name, identity)) = candidates(Path::new("/sys/class/watchdog")).into_iter().next() else {
             return Ok(None);
         };
-        let device = OpenOptions::new().write(true).open(Path::new("/dev").join(&name))?;
-        let granted = crate::sys::watchdog_timeout(&device, TIMEOUT);
-        match granted {
+        let file = OpenOptions::new().write(true).open(Path::new("/dev").join(&name))?;
+        // Asked before the first word, which clears it in some drivers. One that cannot tell saw nothing.
+        let bit = sys::watchdog_boot_status(&file).is_ok_and(|status| status & CARD_RESET != 0);
+        match sys::watchdog_timeout(&file, TIMEOUT) {
             Ok(seconds) => tracing::info!(%identity, seconds, "watchdog {name} is armed"),
             Err(error) => tracing::warn!(%identity, "watchdog {name} keeps its own timeout: {error}"),
         }
-        Ok(Some(Self(device)))
+        Ok(Some(Self { file, identity, bit }))
+    }
+}
+
+/// The watchdog of the box, from when there is one.
+#[derive(Debug, Default)]
+pub struct Watchdog {
+    device: Option<Device>,
+}
+
+impl Watchdog {
+    /// Arms the best one, if none is armed yet and there is one.
+    pub fn arm(&mut self) {
+        if self.device.is_some() {
+            return;
+        }
+        match Device::open() {
+            Ok(device) => self.device = device,
+            Err(error) => tracing::warn!(key = "watchdog-open", "the watchdog cannot be opened: {error}"),
+        }
+    }
+
+    /// Whether one is armed.
+    #[must_use]
+    pub const fn armed(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Its identity, if it made the last reset.
+    #[must_use]
+    pub fn bit(&self) -> Option<&str> {
+        self.device.as_ref().filter(|device| device.bit).map(|device| device.identity.as_str())
     }
 
     /// Feeds it.
     pub fn feed(&mut self) {
-        if let Err(error) = self.0.write_all(b"\0") {
+        if let Some(device) = &mut self.device
+            && let Err(error) = device.file.write_all(b"\0")
+        {
             tracing::error!(key = "watchdog", "watchdog cannot be fed: {error}");
         }
     }

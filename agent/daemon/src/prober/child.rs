@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{self, Failure};
 use super::seccomp;
+use crate::confine::groups::{self, Group};
+use crate::init::fault::{self, Fault};
 
 /// nobody and nogroup.
 const NOBODY: u32 = 65_534;
@@ -35,17 +37,23 @@ const OUTCOMES: usize = 4_096;
 /// When privileges cannot be dropped or standard input is not a socket.
 pub fn run() -> io::Result<()> {
     let _ = prctl::set_name(c"prober");
+    let fails = fault::wanted() == Some(Fault::Health);
     let stream = BlockingStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The runtime has made its own sockets by now; from here on there are only probes.
     drop_privileges()?;
-    runtime.block_on(async { serve(UnixStream::from_std(stream)?).await })
+    runtime.block_on(async { serve(UnixStream::from_std(stream)?, fails).await })
 }
 
 fn drop_privileges() -> io::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let root = geteuid().is_root();
+    if root {
+        // Outside of a box there are no groups. A higher score needs no right.
+        let _ = groups::join(Group::Prober);
+        let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    }
     let files = if root { FILES.max(hard) } else { hard.min(FILES) };
     // Without CAP_SYS_RESOURCE in this namespace the present limit must do.
     if setrlimit(Resource::RLIMIT_NOFILE, files, files).is_err() {
@@ -70,7 +78,8 @@ fn drop_privileges() -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(stream: UnixStream) -> io::Result<()> {
+/// `fails`: every probe does, for a test.
+async fn serve(stream: UnixStream, fails: bool) -> io::Result<()> {
     let (mut jobs, answers) = stream.into_split();
     let (outcomes, queue) = mpsc::channel(OUTCOMES);
     let writer = tokio::spawn(answer(answers, queue));
@@ -86,7 +95,11 @@ async fn serve(stream: UnixStream) -> io::Result<()> {
             let probe = probe.map_err(io::Error::other)?;
             let outcomes = outcomes.clone();
             tokio::spawn(async move {
-                let _ = outcomes.send(run_probe(probe).await).await;
+                let mut outcome = run_probe(probe).await;
+                if fails {
+                    outcome.verdict = Verdict::Down("bascule.fail=health".to_owned());
+                }
+                let _ = outcomes.send(outcome).await;
             });
         }
     }
@@ -145,7 +158,7 @@ mod tests {
 
     async fn outcomes(probes: &[Probe]) -> Vec<ProbeOutcome> {
         let (agent, child) = UnixStream::pair().unwrap();
-        let prober = tokio::spawn(serve(child));
+        let prober = tokio::spawn(serve(child, false));
         let (mut read, mut write) = agent.into_split();
         let frames: Vec<u8> = probes.iter().flat_map(frame::encode).collect();
         write.write_all(&frames).await.unwrap();
@@ -212,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn junk_from_the_agent_ends_the_prober() {
         let (mut agent, child) = UnixStream::pair().unwrap();
-        let prober = tokio::spawn(serve(child));
+        let prober = tokio::spawn(serve(child, false));
         agent.write_all(&[9, 9, 9, 0]).await.unwrap();
         assert!(timeout(Duration::from_secs(5), prober).await.unwrap().unwrap().is_err());
     }

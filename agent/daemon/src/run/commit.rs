@@ -36,15 +36,20 @@ pub struct Commits {
 }
 
 impl Commits {
-    /// At the start of the agent: what runs, and why it is not the newest if so.
+    /// At the start of the agent: what runs, and why it is not the newest if so. `failsafe`: why nothing of the
+    /// operator's is to run.
     pub fn start(
         mut source: Source<Disk>,
         run_dir: &Path,
         state_dir: &Path,
         boot: BootId,
+        failsafe: Option<&str>,
     ) -> (Self, Loaded, Option<Vec<String>>) {
         let left = Left::new(run_dir, PENDING, boot);
-        let Start { loaded, refused, timer, back } = source.start(boottime(), wall(), left.load().flatten());
+        let Start { loaded, refused, timer, back } = match failsafe {
+            Some(why) => source.start_failsafe(boottime(), why),
+            None => source.start(boottime(), wall(), left.load().flatten()),
+        };
         let sessions = Sessions::resume(run_dir, boot);
         let running = Running::new(&loaded.text);
         let commits = Self { source, timer, left, sessions, running, state_dir: state_dir.to_owned() };

@@ -106,7 +106,9 @@ fn start(options: Options) -> Result<(), RunError> {
     let store = Revisions::new(Disk, state_dir.join(REVISIONS));
     let source = Source::new(options.config, options.factory, store);
     let boot = snapshot::boot_id()?;
-    let (commits, first, refused) = Commits::start(source, run_dir.path(), &state_dir, boot);
+    let failsafe = options.supervised.then(|| init::failsafe_wanted(run_dir.path())).flatten();
+    let (commits, first, refused) =
+        Commits::start(source, run_dir.path(), &state_dir, boot, failsafe.as_deref());
     let survivor = Survivor::new(run_dir.path(), boot);
     let mut node = Node::resume(survivor.load());
     // The file decides: it is there also after a reboot, and gone only when maintenance was left.

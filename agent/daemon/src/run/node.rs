@@ -225,14 +225,18 @@ impl Agent {
     pub(super) fn configure(&mut self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         self.commits.runs(&loaded.text);
+        if self.supervised && !self.commits.failsafe() {
+            init::failsafe_over(self.run_dir.path());
+        }
         self.text = loaded.text;
         self.kernel.configure(Arc::clone(&loaded.config));
         self.system.configure(&loaded.config);
         if self.supervised
             && let Some(hostname) = &loaded.config.system.hostname
-            && let Err(errno) = nix::unistd::sethostname(hostname.as_str())
+            // sethostname(2) would need CAP_SYS_ADMIN; the file belongs to user 0.
+            && let Err(error) = std::fs::write("/proc/sys/kernel/hostname", hostname.as_str())
         {
-            tracing::warn!("host name is not set: {}", errno.desc());
+            tracing::warn!("host name is not set: {error}");
         }
         self.handle(Event::Config(loaded.config, loaded.origin));
     }

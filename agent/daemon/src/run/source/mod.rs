@@ -19,6 +19,7 @@ use bascule_core::commit::{Generation, GoBack, Timer};
 use bascule_core::config::migrate::migrate;
 use bascule_core::config::{Config, Problem, SCHEMA_VERSION};
 
+use crate::init::fault::{self, Fault};
 use crate::store::files::Files;
 use crate::store::revision::{Revision, bare, schema_of};
 use crate::store::revisions::Revisions;
@@ -300,6 +301,9 @@ impl<F: Files> Source<F> {
 
 /// A text of an older schema in today's.
 fn today(text: &str, schema: u32, name: &str) -> Result<String, Vec<String>> {
+    if fault::wanted() == Some(Fault::Migrate) {
+        return Err(vec![format!("{name}: bascule.fail=migrate")]);
+    }
     if schema == SCHEMA_VERSION {
         return Ok(text.to_owned());
     }

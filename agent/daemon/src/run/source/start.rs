@@ -43,6 +43,19 @@ impl<F: Files> Source<F> {
         Start { loaded, refused, timer, back: None }
     }
 
+    /// Failsafe because somebody wants it, and why: nothing of the operator's is read, and the store stays as it is. A
+    /// commit that waits for its confirmation goes back at the next ordinary start.
+    pub fn start_failsafe(&mut self, now: Instant, why: &str) -> Start {
+        if let Err(error) = self.store.prepare() {
+            self.alarm(format!("revisions of the configuration are not kept: {error}"));
+        }
+        let (timer, _) = Timer::start(now, &kept(&self.store.all()), None);
+        let reason = format!("failsafe was wanted: {why}; restart the box to leave it");
+        self.alarm(reason.clone());
+        let (loaded, _) = self.without_any(Some(vec![reason]));
+        Start { loaded, refused: None, timer, back: None }
+    }
+
     /// A start that made a new revision.
     fn committed(&self, now: Instant, loaded: Loaded, mut timer: Timer) -> Start {
         if let Some(generation) = self.generation() {

@@ -264,3 +264,19 @@ fn a_candidate_that_is_not_good_is_not_kept() {
     assert_eq!(source.commit(BAD, made("anna"), true).unwrap_err().len(), 2);
     assert_eq!((source.commits().len(), place.file().as_str()), (1, GOOD));
 }
+
+#[test]
+fn failsafe_that_was_wanted_reads_nothing_of_the_operators_and_changes_nothing_in_the_store() {
+    let place = Place::new();
+    place.booted(GOOD).commit(&named("lb2"), made("anna"), true).unwrap();
+    let mut source = place.source();
+    let start = source.start_failsafe(Instant::ZERO, "asked for on ttyS0");
+    assert_eq!((&*hostname(&start.loaded), source.failsafe()), ("new", true));
+    assert!(start.loaded.config.vrrp.is_empty() && start.loaded.config.virtual_server.is_empty());
+    assert!(
+        source.alarms().iter().any(|alarm| alarm.contains("asked for on ttyS0")),
+        "{:?}",
+        source.alarms()
+    );
+    assert_eq!(hostname(&place.boot().1.loaded), "lb2", "the next start is an ordinary one");
+}
