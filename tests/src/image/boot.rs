@@ -41,7 +41,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A box alone: Master of an address on its only card.
-const ALONE: &str = r#"[system]
+pub const ALONE: &str = r#"[system]
 hostname = "alone"
 
 [interface.eth0]

@@ -1,7 +1,10 @@
 //! Disk images in QEMU: boot, configure, fail over, pull the plug.
 
 mod boot;
+mod disk;
 mod factory;
+mod failsafe;
+mod hardening;
 mod line;
 mod pair;
 mod spy;
@@ -28,6 +31,14 @@ pub fn prepare(cases: &[&Case]) {
 
 /// The tier's cases, in the order they run.
 pub fn cases() -> Vec<Case> {
-    let groups = [boot::cases(), pair::cases(), factory::cases(), line::cases()];
+    let groups = [
+        boot::cases(),
+        pair::cases(),
+        factory::cases(),
+        line::cases(),
+        hardening::cases(),
+        failsafe::cases(),
+        disk::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }

@@ -23,6 +23,8 @@ pub enum Role {
     Agent,
     /// A console: whoever logs in there operates the box.
     Shell,
+    /// Judges a system on trial.
+    Gate,
 }
 
 /// Numbers of capabilities (`include/uapi/linux/capability.h`).
@@ -74,6 +76,8 @@ impl Role {
                 // The kernel's ring.
                 cap::SYSLOG,
             ],
+            // It pings gateways. The boot record, a file of /dev, belongs to its user.
+            Self::Gate => &[cap::NET_RAW],
         }
     }
 
@@ -86,7 +90,7 @@ impl Role {
     const fn group(self) -> groups::Group {
         match self {
             Self::Agent => groups::Group::Agent,
-            Self::Shell => groups::Group::Shell,
+            Self::Shell | Self::Gate => groups::Group::Shell,
         }
     }
 
@@ -94,6 +98,7 @@ impl Role {
     const fn out_of_memory(self) -> i32 {
         match self {
             Self::Agent => -900,
+            Self::Gate => -500,
             Self::Shell => 300,
         }
     }
@@ -134,7 +139,7 @@ mod tests {
     fn no_process_keeps_a_capability_that_gives_it_the_kernel() {
         // CAP_SYS_MODULE, _RAWIO, _PTRACE, _BOOT, _SETPCAP, _MAC_*, _BPF, _PERFMON, _DAC_OVERRIDE, _MKNOD.
         for forbidden in [16, 17, 19, 22, 8, 32, 33, 39, 38, 1, 27] {
-            for role in [Role::Agent, Role::Shell] {
+            for role in [Role::Agent, Role::Shell, Role::Gate] {
                 assert_eq!(role.mask() >> forbidden & 1, 0, "{role:?} has capability {forbidden}");
             }
         }

@@ -8,7 +8,7 @@ use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::gpt::{GptError, Table, Write};
+use super::gpt::{GptError, Table, Write, guid};
 use crate::sys;
 
 /// A disk that carries the wanted partition.
@@ -46,6 +46,13 @@ pub fn carriers(wanted: &[u8; 16]) -> Vec<Found> {
         .collect();
     found.sort_by_key(|one| (one.loose, one.disk.clone()));
     found
+}
+
+/// The devices of the partitions with the unique GUID of `PARTUUID=...`; more than one when disks are copies.
+#[must_use]
+pub fn partitions(name: &str) -> Vec<PathBuf> {
+    let carriers = name.strip_prefix("PARTUUID=").and_then(guid).map(|wanted| carriers(&wanted));
+    carriers.into_iter().flatten().filter_map(|found| found.device()).collect()
 }
 
 impl Found {

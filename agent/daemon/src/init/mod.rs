@@ -103,6 +103,9 @@ pub fn run() -> Result<(), String> {
     harden_files(&mut alarms);
     alarms.leave();
     let trial = Trial::begun(&cmdline);
+    if trial.is_some() {
+        begin_trial(&mut alarms);
+    }
     let parts = Parts { loader, uevents, watchdog, alarms, trial, failsafe, data };
     Supervisor::new(parts).run()
 }
@@ -137,6 +140,19 @@ fn harden_files(alarms: &mut Alarms) {
     let records = records.map(|errno| format!("crash records of the kernel are not shown: {}", errno.desc()));
     let problems = root.into_iter().chain(groups).chain(records).chain(harden::close_files());
     problems.chain(harden::mounts()).for_each(|text| alarms.raise(text));
+}
+
+/// Tells the agent that this system is on trial, and which version it is.
+fn begin_trial(alarms: &mut Alarms) {
+    let file = Path::new(RUN_DIR).join(TRIAL);
+    if let Err(error) = crate::store::replace_volatile(&file, env!("CARGO_PKG_VERSION").as_bytes()) {
+        alarms.raise(format!("the trial is not told to the agent: {error}"));
+    }
+}
+
+/// Whether this system is still on trial: whoever confirms it removes the file.
+fn on_trial() -> bool {
+    Path::new(RUN_DIR).join(TRIAL).exists()
 }
 
 /// `bascule.failsafe` on the command line, as the reason for the agent.

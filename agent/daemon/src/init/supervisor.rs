@@ -21,7 +21,9 @@ use super::service::Service;
 use super::trial::Trial;
 use super::uevent::Uevents;
 use super::watchdog::Watchdog;
-use super::{RUN_DIR, STATE_DIR, console, disk, harden, heartbeat, load_drivers, signals, want_failsafe};
+use super::{
+    RUN_DIR, STATE_DIR, console, disk, harden, heartbeat, load_drivers, on_trial, signals, want_failsafe,
+};
 use crate::people::power::{self, Pending};
 use crate::sys::monotonic;
 
@@ -271,6 +273,10 @@ impl Supervisor {
     /// A trial boot that does not end well by itself ends here.
     fn look_at_trial(&mut self, now: Instant) {
         let Some(trial) = &self.parts.trial else { return };
+        if !on_trial() {
+            self.parts.trial = None;
+            return;
+        }
         let failing = self.agent.alarming().then(|| "the agent ended five times in two minutes".to_owned());
         let overdue = || trial.overdue(now.saturating_duration_since(self.started));
         if let Some(reason) = failing.or_else(overdue) {
