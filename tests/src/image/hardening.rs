@@ -101,7 +101,7 @@ fn rights(spy: &mut Spy) -> Result<()> {
     ] {
         // The second or, behind a full path, third word of the command line.
         let find = format!(
-            "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -qE '^[^ ]+ {process}' && echo ${{p#/proc/}}; done | head -1"
+            "(for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -qE '^[^ ]+ {process} ?' && echo ${{p#/proc/}}; done) 2>/dev/null | head -1"
         );
         let pid = ask(spy, &find)?;
         ensure!(!pid.is_empty(), "no process {process}");
@@ -249,12 +249,17 @@ fn faulty(context: &Context, flavour: Flavour, fault: &str) -> Result<Slot> {
 fn hang(context: &mut Context) -> Result<Outcome> {
     host::need(qemu::packages(Board::X86_64))?;
     let slot = faulty(context, Flavour::Generic, "hang")?;
-    let setup = Setup::new("hang", Board::X86_64, Boot::slot(&slot, &[], "loglevel=5"))
+    let setup = Setup::new("hang", Board::X86_64, Boot::slot(&slot, &[], ""))
         .arguments(&["-device", "i6300esb"])
         .log(context.log("console.log"));
     let machine = spy::wired(setup, "hang").start()?;
     machine.expect("Press f within", BOOT)?;
-    machine.expect("process 1 stands still", BOOT)?;
+    let mut spy = Spy::connect("hang", BOOT)?;
+    let begin = Instant::now();
+    while ask(&mut spy, "dmesg | grep -c 'process 1 stands still'")? != "1" {
+        ensure!(begin.elapsed() < BOOT, "process 1 does not stand still");
+        std::thread::sleep(Duration::from_millis(200));
+    }
     let begin = Instant::now();
     machine.expect("Press f within", Duration::from_secs(150))?;
     let took = begin.elapsed();
@@ -271,6 +276,7 @@ fn panic(context: &mut Context) -> Result<Outcome> {
         Setup::new("panic", Board::X86_64, Boot::slot(&slot, &[], "")).log(context.log("console.log"));
     let machine = setup.start()?;
     machine.expect("Kernel panic", BOOT)?;
+    machine.expect("Rebooting in 10 seconds", ANSWER)?;
     let begin = Instant::now();
     machine.expect("Kernel panic", BOOT)?;
     Ok(Outcome::Passed(format!("panicked again {:.0} s later", begin.elapsed().as_secs_f64())))

@@ -15,7 +15,7 @@ use super::mounts::HARD;
 use crate::store;
 
 /// Where the cause is left for `show boot`: a line with its word, a line that tells more.
-const LEFT: &str = "/run/bascule/last-reset";
+pub const LEFT: &str = "/run/bascule/last-reset";
 /// The note of an orderly end, in the state directory.
 const NOTE: &str = "last-end";
 /// The last crash records, in the state directory.
@@ -98,12 +98,6 @@ pub fn find(bit: Option<&str>, state_dir: &Path) -> Cause {
         tracing::warn!("{error}");
     }
     cause
-}
-
-/// What `find` left in this boot, for the operator.
-#[must_use]
-pub fn told() -> Option<String> {
-    fs::read_to_string(LEFT).ok()?.lines().nth(1).map(str::to_owned)
 }
 
 /// Notes that the box goes down in order and why, for the next start.

@@ -43,7 +43,7 @@ use crate::confine::groups;
 
 pub use self::alarms::ALARMS;
 pub use self::heartbeat::beat;
-pub use self::last_reset::told as last_reset;
+pub use self::last_reset::LEFT as LAST_RESET;
 
 /// Longest wait for the disk with the data partition.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::LookError;
 use super::files::Files;
 use super::{system, version};
+use crate::init;
 
 /// `WDIOF_CARDRESET`: the watchdog restarted the box (`Documentation/watchdog/watchdog-api.rst`).
 const RESET_BY_WATCHDOG: i64 = 0x20;
@@ -84,6 +85,11 @@ fn firmware(files: &Files) -> &'static str {
 
 /// Why the box started, where the hardware or the kernel left a trace.
 fn reason(files: &Files) -> String {
+    // What init found before it cleared the traces, on a box.
+    let found = files.read(init::LAST_RESET).unwrap_or_default();
+    if let Some(text) = found.lines().nth(1) {
+        return text.to_owned();
+    }
     let watchdogs = files.list("/sys/class/watchdog");
     let status = |name: &String| files.number(&format!("/sys/class/watchdog/{name}/bootstatus"));
     let reset = watchdogs.iter().filter_map(status).any(|status| status & RESET_BY_WATCHDOG != 0);
@@ -260,6 +266,15 @@ reason         the watchdog restarted the box
 command line   BOOT_IMAGE=/vmlinuz quiet bascule.slot=a console=ttyS0,115200"
         );
         assert_eq!(at(&report.json, "slot"), "a");
+    }
+
+    #[test]
+    fn what_init_found_goes_before_traces_that_may_be_old() {
+        let (_kept, files) = files(&[
+            ("/run/bascule/last-reset", "order\na restart was asked for\n"),
+            ("/sys/class/watchdog/watchdog0/bootstatus", "32\n"),
+        ]);
+        assert_eq!(reason(&files), "a restart was asked for");
     }
 
     #[test]
