@@ -88,9 +88,14 @@ pub fn parts(board: Board, kernel: &Kernel) -> Result<Vec<Part>> {
 fn located(part: &mut Part, board: Board) {
     if part.source.is_empty() {
         let (name, version) = (&part.name, &part.version);
-        part.purl = Some(format!("pkg:deb/debian/{name}@{version}?arch={}", board.debian()));
+        part.purl = Some(format!("pkg:deb/debian/{name}@{}?arch={}", encoded(version), board.debian()));
         part.source = format!("https://snapshot.debian.org/binary/{name}/ (version {version})");
     }
+}
+
+/// A version as a package URL writes it (purl-spec: `:` and `+` are percent-encoded).
+pub(super) fn encoded(version: &str) -> String {
+    version.replace(':', "%3A").replace('+', "%2B")
 }
 
 fn linux(board: Board, kernel: &Kernel) -> Result<Part> {

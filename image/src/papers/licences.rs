@@ -1,6 +1,7 @@
 //! The licences of all that an image holds, with their texts, as they must go along with it.
 
 use super::{Contents, sbom};
+use crate::host;
 use crate::slot::Slot;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -42,6 +43,9 @@ pub fn render(slot: &Slot, contents: &Contents) -> Result<String> {
         for path in found {
             texts.entry(read(&path)?).or_default().push(format!("{name} {version}"));
         }
+    }
+    for path in files(&host::root())? {
+        texts.entry(read(&path)?).or_default().push("bascule".to_owned());
     }
     for path in COMMON.map(Path::new) {
         if path.is_file() {

@@ -100,6 +100,7 @@ fn the_licences_come_with_their_texts_and_the_kernel_with_where_its_source_is() 
     for one in &crates {
         assert!(text.contains(&format!("{} {}: ", one.id.0, one.id.1)), "{:?}", one.id);
     }
+    assert!(text.contains("\nbascule\n\n") || text.contains("\nbascule, "), "Bascule's own terms");
     let without = text.matches("(its package holds no text)").count();
     assert!(without * 5 < crates.len(), "{without} of {} have no text", crates.len());
     fs::remove_dir_all(dir).unwrap();
@@ -113,6 +114,12 @@ fn versions_are_found_in_changelogs_and_in_the_loader() {
     let module = b"\x7fELF\0GNU GRUB  version %s\02.06-13+deb12u2\0normal\0";
     assert_eq!(distribution::version_in(module).unwrap(), "2.06-13+deb12u2");
     assert_eq!(distribution::version_in(b"2.06 or so\0"), None);
+}
+
+#[test]
+fn versions_with_an_epoch_or_a_plus_are_encoded_in_package_urls() {
+    assert_eq!(distribution::encoded("1:22.1.8-1~deb12u1"), "1%3A22.1.8-1~deb12u1");
+    assert_eq!(distribution::encoded("2.06-13+deb12u2"), "2.06-13%2Bdeb12u2");
 }
 
 #[test]
