@@ -3,10 +3,14 @@
 //! Layout and rules: docs/updates.md and `bascule_core::bundle`. Making one from a slot that is built takes the time
 //! to hash it. Ed25519 needs no random numbers, so the same slot and key make the same bytes.
 
-use crate::build::Slot;
+use crate::board::{Board as Target, Flavour};
+use crate::build::{self, Slot};
 use crate::disk;
+use crate::edition::{self, Edition};
+use crate::host;
 use crate::keys::{self, SecretKey};
 use crate::source::Source;
+use crate::toolchain::Profile;
 use anyhow::{Context, Result, ensure};
 use bascule_core::bundle::{
     Head, Key, KeyId, Keys, Kind, Manifest, Payload, PayloadInfo, Refused, Signature, Verified,
@@ -28,6 +32,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Make a bundle without a disk image; quick when the slot is built already
+    Make(MakeArgs),
     /// Add a signature to a bundle, which is checked before
     Sign {
         /// The bundle; it is replaced when all went well
@@ -54,12 +60,43 @@ enum Command {
     },
 }
 
+/// Arguments of `cargo image bundle make`.
+#[derive(clap::Args)]
+struct MakeArgs {
+    /// Board to make it for
+    #[arg(long, value_enum, default_value = "x86_64")]
+    board: Target,
+    /// Kernel package: `cloud` is for virtual machines only
+    #[arg(long, value_enum, default_value = "generic")]
+    flavour: Flavour,
+    /// Cargo profile of the static binary
+    #[arg(long, value_enum, default_value = "release")]
+    profile: Profile,
+    /// Private key that signs it, at most four; the development key when not given
+    #[arg(long = "key", value_name = "FILE")]
+    keys: Vec<PathBuf>,
+    /// What the image says it is
+    #[command(flatten)]
+    edition: edition::Args,
+    /// The bundle; out/bascule-BOARD-VERSION.bundle when not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
 /// Runs `cargo image bundle`.
 ///
 /// # Errors
 /// When the bundle cannot be read or is not in order; the text says why.
 pub fn command(args: Args) -> Result<()> {
     match args.command {
+        Command::Make(args) => {
+            let edition = Edition::asked(&args.edition)?;
+            let keys = build::signers(&args.keys, &edition)?;
+            let slot = build::slot_as(args.board, args.profile, args.flavour, &edition)?;
+            let out = args.out.unwrap_or_else(|| host::out().join(file_name(&slot)));
+            let manifest = make(&slot, &keys, &out)?;
+            println!("{}\n{}", out.display(), manifest.render().trim_end());
+        }
         Command::Sign { bundle, key, only } => {
             let key = SecretKey::read(&key)?;
             sign(&bundle, &key, only)?;
@@ -73,7 +110,7 @@ pub fn command(args: Args) -> Result<()> {
             let verified = verify(&bundle, &keys)?;
             let (manifest, signer) = (verified.manifest(), verified.signer());
             println!("{} is in order", bundle.display());
-            println!("{} {} for {}", "version", manifest.version, manifest.board);
+            println!("version {} for {}", manifest.version, manifest.board);
             println!("signed with {} ({})", signer.name, signer.kind);
         }
         Command::Show { bundle } => print!("{}", show(&bundle)?),

@@ -1,6 +1,4 @@
 use super::*;
-use crate::board::Board as Target;
-use crate::edition::Edition;
 
 fn scratch(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("bascule-bundle-{name}-{}", std::process::id()));

@@ -16,7 +16,7 @@ struct Cli {
 enum Command {
     /// Build the flashable disk image of one or more boards under out/
     Build(build::Args),
-    /// Sign, check and show update bundles
+    /// Make, sign, check and show update bundles
     Bundle(bundle::Args),
     /// Make the keys that sign update bundles
     Keys(keys::Args),

@@ -22,7 +22,7 @@ pub fn render(slot: &Slot, contents: &Contents) -> Result<String> {
     firmware.extend(daemon.map(crate_reference));
     let mut dependencies = vec![json!({ "ref": own, "dependsOn": firmware })];
     dependencies.extend(contents.crates.iter().map(|one| {
-        let uses: Vec<String> = one.uses.iter().map(|id| reference(id)).collect();
+        let uses: Vec<String> = one.uses.iter().map(reference).collect();
         json!({ "ref": crate_reference(one), "dependsOn": uses })
     }));
     // The serial number is a fingerprint of the contents, so that the same build makes the same bill.

@@ -111,7 +111,7 @@ fn versions_are_found_in_changelogs_and_in_the_loader() {
     let log = "linux-signed-amd64 (6.1.192+2) bookworm-security; urgency=high\n\n  * x (y)\n";
     assert_eq!(distribution::newest(log).unwrap(), "6.1.192+2");
     assert_eq!(distribution::newest("nothing"), None);
-    let module = b"\x7fELF\0GNU GRUB  version %s\02.06-13+deb12u2\0normal\0";
+    let module = b"\x7fELF\0GNU GRUB  version %s\x002.06-13+deb12u2\0normal\0";
     assert_eq!(distribution::version_in(module).unwrap(), "2.06-13+deb12u2");
     assert_eq!(distribution::version_in(b"2.06 or so\0"), None);
 }
