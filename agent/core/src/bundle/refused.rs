@@ -18,7 +18,7 @@ pub enum Refused {
     #[error("the header announces a manifest of {0} bytes, and 1 to 65536 are allowed: the file is damaged")]
     ManifestLength(u32),
     /// There is no signature.
-    #[error("the bundle is not signed: sign it with 'cargo image bundle sign'")]
+    #[error("the bundle is not signed: take it as 'cargo image build' wrote it")]
     Unsigned,
     /// More signatures than allowed.
     #[error("the header announces {0} signatures, and 1 to 4 are allowed: the file is damaged")]
@@ -87,7 +87,7 @@ pub enum Refused {
     },
     /// It is older, and nobody asked for an older one.
     #[error(
-        "version {bundle} is older than {running}, which runs: to go back to it, ask for an older version"
+        "version {bundle} is older than {running}, which runs: to install it all the same, add 'older' to 'update install'"
     )]
     Older {
         /// The bundle's version.
