@@ -7,6 +7,8 @@ use std::path::Path;
 mod bundle_header;
 #[path = "../fuzz/bodies/bundle_manifest.rs"]
 mod bundle_manifest;
+#[path = "../fuzz/bodies/boot_record.rs"]
+mod boot_record;
 #[path = "../fuzz/bodies/config_set.rs"]
 mod config_set;
 #[path = "../fuzz/bodies/config_text.rs"]
@@ -67,4 +69,9 @@ fn every_kept_head_of_a_bundle_is_taken_in_pieces_as_at_once_and_refused_unless_
 #[test]
 fn every_kept_manifest_of_a_bundle_is_refused_in_plain_words_or_printed_stably() {
     replay_bytes("bundle_manifest", bundle_manifest::bundle_manifest);
+}
+
+#[test]
+fn every_kept_state_partition_is_read_or_refused_and_starts_only_what_loads() {
+    replay_bytes("boot_record", boot_record::boot_record);
 }

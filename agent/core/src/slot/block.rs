@@ -152,18 +152,18 @@ impl Record {
         let mut text = format!(
             "{SIGNATURE}gen={generation}\nfirst={first}\nother={other}\ntries={tries}\nend={generation}\n"
         );
-        // The rest of the loader's sector is one comment, so that the two parts share no sector.
-        text.extend(core::iter::repeat_n('#', HEAD - 1 - text.len()));
         let (a, b) = (self.a.print(), self.b.print());
         let (floor, reason, crashes) = (self.floor, &self.reason, self.crashes);
+        let mut rest = format!("format={FORMAT}\na={a}\nb={b}\nfloor={floor}\nreason={reason}\n");
         // Writing to a string cannot fail.
-        let _ = write!(text, "\nformat={FORMAT}\na={a}\nb={b}\nfloor={floor}\nreason={reason}\n");
-        let _ = writeln!(text, "crashes={crashes}");
+        let _ = writeln!(rest, "crashes={crashes}");
         if let Some(boot) = self.boot {
-            let _ = writeln!(text, "boot={boot}");
+            let _ = writeln!(rest, "boot={boot}");
         }
-        let crc = crc32fast::hash(text.as_bytes());
-        let _ = writeln!(text, "crc={crc:08x}");
+        let crc = checksum(&text, &rest);
+        // The rest of the loader's sector is one comment, so that the two parts share no sector.
+        text.extend(core::iter::repeat_n('#', HEAD - 1 - text.len()));
+        let _ = writeln!(text, "\n{rest}crc={crc:08x}");
         padded(&text)
     }
 
@@ -175,7 +175,8 @@ impl Record {
         if *block == empty_block() || block.iter().all(|byte| *byte == 0) {
             return Err(RecordError::Empty);
         }
-        let lines = Lines(whole(block).ok_or(RecordError::Torn)?);
+        let text = whole(block).ok_or(RecordError::Torn)?;
+        let lines = Lines(&text);
         if lines.text("format") != Some(FORMAT) {
             return Err(RecordError::Format);
         }
@@ -204,12 +205,24 @@ impl Record {
     }
 }
 
+/// The checksum of the loader's lines and the others. The padding between them does not count: the loader does not
+/// look at it, and both must find the same copies whole.
+fn checksum(head: &str, rest: &str) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head.as_bytes());
+    hasher.update(rest.as_bytes());
+    hasher.finalize()
+}
+
 /// The lines of a block before its checksum, when that is right and nothing but padding follows.
-fn whole(block: &Block) -> Option<&str> {
-    let end = block.iter().rposition(|byte| *byte != b'#')? + 1;
-    let text = str::from_utf8(&block[..end]).ok()?;
-    let (before, crc) = text.strip_suffix('\n')?.rsplit_once("\ncrc=")?;
-    let covered = &text[..before.len() + 1];
-    let right = text.starts_with(SIGNATURE) && crc == format!("{:08x}", crc32fast::hash(covered.as_bytes()));
-    right.then_some(covered)
+fn whole(block: &Block) -> Option<String> {
+    let (head, rest) = block.split_at(HEAD);
+    let last = head.windows(5).position(|window| window == b"\nend=")? + 1;
+    let end = last + head[last..].iter().position(|byte| *byte == b'\n')? + 1;
+    let head = str::from_utf8(&head[..end]).ok()?;
+    let end = rest.iter().rposition(|byte| *byte != b'#')? + 1;
+    let (rest, crc) = str::from_utf8(&rest[..end]).ok()?.strip_suffix('\n')?.rsplit_once("crc=")?;
+    let right =
+        head.starts_with(SIGNATURE) && rest.ends_with('\n') && crc == format!("{:08x}", checksum(head, rest));
+    right.then(|| format!("{head}{rest}"))
 }

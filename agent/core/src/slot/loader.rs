@@ -24,9 +24,14 @@ struct Read {
 }
 
 /// Starts a box with these contents of its state partition, where `loads` tells whether a slot's files can be
-/// loaded. The write must succeed.
+/// loaded, and `writes` whether the disk takes a write.
 #[must_use]
-pub fn boot(records: &[Block; 2], loaders: &[Block; 2], loads: impl Fn(SlotName) -> bool) -> Boot {
+pub fn boot(
+    records: &[Block; 2],
+    loaders: &[Block; 2],
+    loads: impl Fn(SlotName) -> bool,
+    writes: bool,
+) -> Boot {
     let record = match (read(&records[0]), read(&records[1])) {
         (Some(zero), Some(one)) if one.generation > zero.generation => one,
         (Some(record), Some(_) | None) | (None, Some(record)) => record,
@@ -46,14 +51,18 @@ pub fn boot(records: &[Block; 2], loaders: &[Block; 2], loads: impl Fn(SlotName)
     }
     let [zero, one] = [used(&loaders[0], record.generation), used(&loaders[1], record.generation)];
     let tried = zero.max(one);
-    if tried < record.tries {
+    let why = if tried < record.tries && writes {
         // The copy that has the count stays.
         let older = usize::from(zero >= one);
         let write = Some((older, counted(record.generation, tried + 1)));
         return Boot { started: first(tried + 1).or_else(|| other(Fallback::Load)), write };
-    }
+    } else if tried < record.tries {
+        Fallback::Count
+    } else {
+        Fallback::Tries
+    };
     let failsafe = || first(0).map(|evidence| Evidence { failsafe: true, ..evidence });
-    Boot { started: other(Fallback::Tries).or_else(failsafe), write: None }
+    Boot { started: other(why).or_else(failsafe), write: None }
 }
 
 /// Without a whole record, whatever loads: half an image does not.
