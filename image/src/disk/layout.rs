@@ -172,10 +172,10 @@ mod tests {
         for board in [Board::X86_64, Board::Aarch64] {
             let layout = Layout::of(board).unwrap();
             for (name, line) in [
-                ("slot-a", "\"A\" ]; then set part=\"$disk,gpt{}\""),
-                ("slot-b", "else set part=\"$disk,gpt{}\""),
-                ("data", "--set=data --part-uuid \"$disk,gpt{}\""),
-                ("state", "--set=state --part-uuid \"$disk,gpt{}\""),
+                ("slot-a", "set slot_a=\"$disk,gpt{}\"\n"),
+                ("slot-b", "set slot_b=\"$disk,gpt{}\"\n"),
+                ("state", "set state=\"$disk,gpt{}\"\n"),
+                ("data", "set data=\"$disk,gpt{}\"\n"),
             ] {
                 let number = layout.partition(name).unwrap().number.to_string();
                 assert!(grub.contains(&line.replace("{}", &number)), "{board} {name} is {number}");

@@ -55,8 +55,9 @@ pub fn make_with(slot: &Slot, out: &Path, seed: &Seed, identity: Identity) -> Re
     disk.file.set_len(disk.layout.disk_len())?;
     disk.table()?;
     disk.loader(&grub::loader(slot.board)?)?;
-    disk.put("slot-a", &archive(slot)?)?;
-    disk.put("state", &state::archive()?)?;
+    let payload = archive(slot)?;
+    disk.put("slot-a", &payload)?;
+    disk.put("state", &state::archive(&state::factory(slot, &payload))?)?;
     disk.data(&out.with_extension("data"), seed)?;
     fs::rename(&part, out).with_context(|| format!("cannot write {}", out.display()))
 }
