@@ -27,6 +27,7 @@ mod scratch;
 mod shell;
 mod store;
 mod system;
+mod update;
 
 /// Where an agent keeps its socket and what a successor needs.
 const RUN_DIR: &str = "/run/bascule";

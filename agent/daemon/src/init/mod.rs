@@ -29,10 +29,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bascule_core::slot::Record;
 use nix::sys::signal::{SigSet, Signal};
 
 use self::alarms::Alarms;
 use self::fault::Fault;
+use self::last_reset::Cause;
 use self::modules::Loader;
 use self::mounts::Data;
 use self::supervisor::{Parts, Supervisor};
@@ -40,13 +42,17 @@ use self::trial::Trial;
 use self::uevent::Uevents;
 use self::watchdog::Watchdog;
 use crate::confine::groups;
+use crate::update::record;
 
 pub use self::alarms::ALARMS;
+pub use self::disk::partitions;
 pub use self::heartbeat::beat;
 pub use self::last_reset::LEFT as LAST_RESET;
 
 /// Longest wait for the disk with the data partition.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
+/// A system that was up for so long is stable: crashes before are not in a row with those after.
+const CALM: Duration = Duration::from_secs(600);
 /// In the run directory: there while a system is on trial, and says which version.
 pub const TRIAL: &str = "trial";
 /// Where the agent keeps what lasts until the next boot, and what lasts longer.
@@ -98,6 +104,7 @@ pub fn run() -> Result<(), String> {
     let bit = watchdog.bit().map(str::to_owned);
     let cause = last_reset::find(bit.as_deref(), Path::new(STATE_DIR));
     tracing::info!("last restart: {}", cause.text());
+    settle_record(&cause, &mut alarms);
     let failsafe = failsafe(&cmdline);
     loopback_up();
     harden_files(&mut alarms);
@@ -129,6 +136,32 @@ fn data(cmdline: &str, loader: &mut Loader, watchdog: &mut Watchdog, alarms: &mu
     }
     watchdog.feed();
     data
+}
+
+/// Writes down how the loader started this system, and counts crashes in a row: the record knows what follows.
+fn settle_record(cause: &Cause, alarms: &mut Alarms) {
+    let settled = record::settle();
+    if let Some(text) = settled.alarm() {
+        alarms.raise(text);
+    }
+    if matches!(settled, record::Settled::NoSlots | record::Settled::Off(_)) {
+        return;
+    }
+    match cause {
+        Cause::Watchdog(_) | Cause::Panic(_) => {
+            match record::amend(|record, at| record.crashed(at, &cause.text())) {
+                Ok(record) => tracing::warn!("{} crashes in a row; {}", record.crashes(), record.reason()),
+                Err(error) => alarms.raise(format!("the crash is not counted: {error}")),
+            }
+        }
+        Cause::Order(_) | Cause::Unknown => {}
+    }
+    std::thread::spawn(|| {
+        std::thread::sleep(CALM);
+        if let Err(error) = record::amend(Record::stable) {
+            tracing::warn!("crashes are not forgotten: {error}");
+        }
+    });
 }
 
 /// Closes what nobody may write any more, and looks at whether all is as it must be.
