@@ -5,47 +5,100 @@ use std::io::Read;
 
 use bascule_core::shell::report::Report;
 use bascule_core::shell::table::{Table, age, binary, facts};
+use bascule_core::slot::{Evidence, Fallback, Record, SlotName};
 use bascule_core::time::utc;
 use serde_json::{Value, json};
 
 use super::LookError;
 use super::files::Files;
 use super::{system, version};
-use crate::init;
+use crate::init::{self, cmdline};
+use crate::update::record::{self, StateError};
 
 /// `WDIOF_CARDRESET`: the watchdog restarted the box (`Documentation/watchdog/watchdog-api.rst`).
 const RESET_BY_WATCHDOG: i64 = 0x20;
 /// A slot whose first bytes are all zero was never written.
 const PROBE: usize = 64 << 10;
 
+/// The record of this box, or why there is none to show.
+fn kept() -> Result<Record, StateError> {
+    Ok(record::open()?.record()?.clone())
+}
+
 /// `show boot`.
 #[must_use]
 pub fn show(files: &Files) -> Report {
-    let cmdline = files.line("/proc/cmdline");
+    boot(files, &kept())
+}
+
+fn boot(files: &Files, kept: &Result<Record, StateError>) -> Report {
+    let line = files.line("/proc/cmdline");
     let slot = version::slot(files);
+    let at = cmdline::parse(line.as_deref().unwrap_or_default()).evidence.ok();
     let (loader, reason) = (loader(files), reason(files));
     let started = boot_time(files);
     let up = system::uptime(files);
     let unknown = || "not known".to_owned();
-    let lines = facts(&[
+    let mut pairs = vec![
         ("started (UTC)", started.map_or_else(unknown, utc)),
         ("uptime", up.map_or_else(unknown, age)),
         ("slot", slot.clone().unwrap_or_else(|| "not started from a slot".to_owned())),
+    ];
+    if let Some(at) = &at {
+        pairs.push(("why this slot", why(at)));
+        pairs.push(("try", tried(at, kept.as_ref().ok())));
+        let generation = at.generation.map_or_else(|| "none was whole".to_owned(), |one| one.to_string());
+        pairs.push(("record", generation));
+        pairs.push(("last change", last_change(kept)));
+    }
+    pairs.extend([
         ("boot loader", loader.clone()),
         ("firmware", firmware(files).to_owned()),
         ("reason", reason.clone()),
-        ("command line", cmdline.clone().unwrap_or_else(unknown)),
+        ("command line", line.clone().unwrap_or_else(unknown)),
     ]);
     let json = json!({
         "started_unix_seconds": started,
         "uptime_seconds": up.map(|up| up.as_secs()),
         "slot": slot,
+        "evidence": at,
+        "record": kept.as_ref().ok(),
+        "record_problem": kept.as_ref().err().filter(|_| at.is_some()).map(ToString::to_string),
         "loader": loader,
         "firmware": firmware(files),
         "reason": reason,
-        "command_line": cmdline,
+        "command_line": line,
     });
-    Report { lines, json }
+    Report { lines: facts(&pairs), json }
+}
+
+/// Why the loader took the slot that runs.
+fn why(at: &Evidence) -> String {
+    let other = at.slot.other();
+    match (at.fallback, at.generation, at.failsafe) {
+        (Some(Fallback::Load), _, _) => format!("slot {other} does not load"),
+        (Some(Fallback::Tries), _, _) => format!("slot {other} used all its tries"),
+        (Some(Fallback::Count), _, _) => format!("slot {other} could not be tried: the disk takes no writes"),
+        (None, None, _) => "the boot loader found no whole record".to_owned(),
+        (None, Some(_), true) => "it used all its tries, and there is no other slot".to_owned(),
+        (None, Some(_), false) => "it is the first by the record".to_owned(),
+    }
+}
+
+fn tried(at: &Evidence, record: Option<&Record>) -> String {
+    let of = record.filter(|record| Some(record.generation()) == at.generation).and_then(Record::tries);
+    match (at.tried, of) {
+        (0, _) => "not counted".to_owned(),
+        (tried, Some(of)) => format!("{tried} of {}", of.get()),
+        (tried, None) => tried.to_string(),
+    }
+}
+
+fn last_change(kept: &Result<Record, StateError>) -> String {
+    match kept {
+        Ok(record) => format!("{} (record {})", record.reason(), record.generation()),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// When the kernel started, in seconds since 1970 by the clock as it is now (`btime` in `/proc/stat`).
@@ -123,7 +176,46 @@ pub fn slots(files: &Files) -> Result<Report, LookError> {
         error: "no disk is known to be this system's: no partition of it is mounted at /data".to_owned(),
         way_out: "an image that was started without a disk has no slots",
     })?;
-    Ok(report(&disk, &partitions(files, &disk), booted.as_deref()))
+    Ok(report(&disk, &partitions(files, &disk), booted.as_deref(), &kept()))
+}
+
+/// What the record says of a slot and of its part in the next start, as cells and as JSON.
+fn recorded(record: &Record, slot: SlotName) -> ([String; 5], Value) {
+    let (state, first) = (record.state(slot), record.first() == slot);
+    let next = match record.tries() {
+        Some(tries) if first => format!("first, {} tries", tries.get()),
+        Some(_) | None if first => "first".to_owned(),
+        Some(_) | None if record.other() == Some(slot) => "fallback".to_owned(),
+        Some(_) | None => "-".to_owned(),
+    };
+    let image = state.image();
+    let [version, index, hash] = image.map_or_else(
+        || ["-", "-", "-"].map(str::to_owned),
+        |image| {
+            let hash = image.sha256.to_string();
+            [image.version.to_string(), image.index.to_string(), hash.chars().take(12).collect()]
+        },
+    );
+    let json = json!({
+        "state": state.word(),
+        "image": image,
+        "first": first,
+        "fallback": record.other() == Some(slot),
+    });
+    ([state.word().to_owned(), version, index, hash, next], json)
+}
+
+/// What the record says beside the slots.
+fn record_lines(kept: &Result<Record, StateError>) -> Vec<String> {
+    match kept {
+        Ok(record) => facts(&[
+            ("record", record.generation().to_string()),
+            ("last change", record.reason().to_string()),
+            ("lowest index", format!("{} (rollback index below which nothing is installed)", record.floor())),
+            ("crashes", format!("{} in a row", record.crashes())),
+        ]),
+        Err(error) => facts(&[("record", error.to_string())]),
+    }
 }
 
 /// The disk that /data is on.
@@ -165,37 +257,40 @@ fn written(files: &Files, device: &str) -> Option<bool> {
     Some(start.iter().any(|byte| *byte != 0))
 }
 
-fn report(disk: &str, partitions: &[Partition], booted: Option<&str>) -> Report {
-    let mut table = Table::new(&["SLOT", "DEVICE", ">SIZE", "CONTENT", "STATE"]);
-    let mut others = Table::new(&["PARTITION", "DEVICE", ">SIZE"]);
+fn report(
+    disk: &str,
+    partitions: &[Partition],
+    booted: Option<&str>,
+    kept: &Result<Record, StateError>,
+) -> Report {
+    let mut table = Table::new(&["SLOT", "RUNS", "STATE", "VERSION", ">INDEX", "SHA-256", "NEXT START"]);
+    let mut others = Table::new(&["PARTITION", "DEVICE", ">SIZE", "CONTENT"]);
     let mut json_slots = Vec::new();
     for partition in partitions {
         let name = partition.name.clone().unwrap_or_else(|| format!("number {}", partition.number));
         let device = format!("/dev/{}", partition.device);
-        let Some(slot) = name.strip_prefix("slot-") else {
-            others.row([name, device, binary(partition.bytes)]);
-            continue;
+        let slot = name.strip_prefix("slot-").and_then(SlotName::of_word);
+        let content = match (slot, partition.written) {
+            (None, _) => "",
+            (Some(_), Some(true)) => "written",
+            (Some(_), Some(false)) => "empty",
+            (Some(_), None) => "cannot be read",
         };
-        let content = match partition.written {
-            Some(true) => "written",
-            Some(false) => "empty",
-            None => "cannot be read",
-        };
-        let runs = booted == Some(slot);
-        let state = if runs { "booted now" } else { "-" };
-        table.row([
-            slot.to_owned(),
-            device.clone(),
-            binary(partition.bytes),
-            content.to_owned(),
-            state.to_owned(),
-        ]);
+        others.row([name.clone(), device.clone(), binary(partition.bytes), content.to_owned()]);
+        let Some(slot) = slot else { continue };
+        let runs = booted == Some(slot.word());
+        let unknown = || (["-"; 5].map(str::to_owned), Value::Null);
+        let (cells, json) = kept.as_ref().map_or_else(|_| unknown(), |record| recorded(record, slot));
+        let mut row = vec![slot.to_string(), if runs { "now" } else { "-" }.to_owned()];
+        row.extend(cells);
+        table.row(row);
         json_slots.push(json!({
             "slot": slot,
             "device": device,
             "size_bytes": partition.bytes,
             "written": partition.written,
             "booted": runs,
+            "recorded": json,
         }));
     }
     let mut lines = vec![format!("disk /dev/{disk}")];
@@ -207,6 +302,10 @@ fn report(disk: &str, partitions: &[Partition], booted: Option<&str>) -> Report 
         lines.push("this system was not started from a slot: the command line names none".to_owned());
     }
     lines.push(String::new());
+    if booted.is_some() {
+        lines.extend(record_lines(kept));
+        lines.push(String::new());
+    }
     lines.extend(others.lines());
     let partition = |partition: &Partition| -> Value {
         json!({
@@ -219,6 +318,8 @@ fn report(disk: &str, partitions: &[Partition], booted: Option<&str>) -> Report 
     let json = json!({
         "disk": format!("/dev/{disk}"),
         "booted": booted,
+        "record": kept.as_ref().ok(),
+        "record_problem": kept.as_ref().err().filter(|_| booted.is_some()).map(ToString::to_string),
         "slots": json_slots,
         "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
     });
@@ -242,6 +343,51 @@ pub fn update(files: &Files) -> Report {
 mod tests {
     use super::*;
     use crate::look::testing::{at, files, fits};
+    use bascule_core::release::{RollbackIndex, Sha256, Version};
+    use bascule_core::slot::{Image, Tries};
+
+    /// 0.2.0 in slot B, activated by 0.1.0 in slot A.
+    fn on_trial() -> Record {
+        let image = |minor: u8| Image {
+            version: Version::new(0, minor.into(), 0),
+            index: RollbackIndex(minor.into()),
+            sha256: Sha256::of(&[minor]),
+        };
+        let record = Record::factory(image(1));
+        let at = Evidence::of(["bascule.slot=a", "bascule.gen=1", "bascule.try=0"]).unwrap();
+        let record = record.begin_install(&at, &image(2)).unwrap().installed(&at, image(2)).unwrap();
+        record.activate(&at, Tries::USUAL).unwrap()
+    }
+
+    #[test]
+    fn show_boot_tells_which_try_of_which_slot_runs_and_why() {
+        let told = |words: &str| {
+            let (_kept, files) = files(&[("/proc/cmdline", words)]);
+            let report = boot(&files, &Ok(on_trial()));
+            fits(&report);
+            report
+                .lines
+                .iter()
+                .skip(2)
+                .take(5)
+                .map(|line| line.trim_end().to_owned())
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(
+            told("bascule.slot=b bascule.gen=4 bascule.try=1"),
+            "\
+slot           b
+why this slot  it is the first by the record
+try            1 of 2
+record         4
+last change    0.2.0 in slot b is activated (record 4)"
+        );
+        let text = told("bascule.slot=a bascule.gen=4 bascule.try=0 bascule.fallback=tries");
+        assert!(text.contains("slot b used all its tries") && text.contains("not counted"), "{text}");
+        let text = told("bascule.slot=a bascule.record=none");
+        assert!(text.contains("found no whole record") && text.contains("none was whole"), "{text}");
+    }
 
     #[test]
     fn the_way_it_was_started_is_told_from_the_traces_it_left() {
@@ -252,7 +398,7 @@ mod tests {
             ("/sys/class/watchdog/watchdog0/bootstatus", "32\n"),
             ("/sys/firmware/efi/fw_platform_size", "64\n"),
         ]);
-        let report = show(&files);
+        let report = boot(&files, &Err(StateError::Unnamed));
         fits(&report);
         assert_eq!(
             report.lines.join("\n"),
@@ -309,19 +455,28 @@ command line   BOOT_IMAGE=/vmlinuz quiet bascule.slot=a console=ttyS0,115200"
         texts.extend(partition("vda6", 6, "data", 131_072));
         let texts: Vec<(&str, &str)> = texts.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
         let (_kept, files) = files(&texts);
-        let report = slots(&files).unwrap();
+        let disk = disk(&files).unwrap();
+        let report = report(&disk, &partitions(&files, &disk), Some("b"), &Ok(on_trial()));
         fits(&report);
         assert_eq!(
             report.lines.join("\n"),
             "\
 disk /dev/vda
-SLOT DEVICE       SIZE CONTENT STATE
-a    /dev/vda3 128 MiB empty   -
-b    /dev/vda4 128 MiB written booted now
+SLOT RUNS STATE   VERSION INDEX SHA-256      NEXT START
+a    -    good    0.1.0       1 4bf5122f3445 fallback
+b    now  testing 0.2.0       2 dbc1b4c900ff first, 2 tries
 
-PARTITION DEVICE        SIZE
+record        4
+last change   0.2.0 in slot b is activated
+lowest index  1 (rollback index below which nothing is installed)
+crashes       0 in a row
+
+PARTITION DEVICE        SIZE CONTENT
+slot-a    /dev/vda3  128 MiB empty
+slot-b    /dev/vda4  128 MiB written
 data      /dev/vda6 64.0 MiB"
         );
+        assert_eq!(at(&report.json, "slots.1.recorded.image.version"), "0.2.0");
         assert_eq!(at(&report.json, "slots.1.booted"), true);
     }
 }
