@@ -20,12 +20,12 @@ use nix::unistd::Pid;
 
 use crate::board::Board;
 
-/// Debian packages that run a board: the emulator and its UEFI firmware.
+/// Debian packages that run a board: the emulator and its firmware.
 #[must_use]
 pub fn packages(board: Board) -> &'static [&'static str] {
     match board {
         Board::X86_64 => &["qemu-system-x86", "ovmf"],
-        Board::Aarch64 => &["qemu-system-arm", "qemu-efi-aarch64"],
+        Board::Aarch64 => &["qemu-system-arm", "qemu-efi-aarch64", "u-boot-qemu"],
     }
 }
 

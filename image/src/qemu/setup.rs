@@ -41,6 +41,8 @@ pub enum Firmware {
     Bios,
     /// OVMF or AAVMF.
     Uefi,
+    /// U-Boot with its own UEFI; aarch64 only.
+    UBoot,
 }
 
 impl Boot {
@@ -194,6 +196,7 @@ impl Setup {
                 let mut words = match firmware {
                     Firmware::Bios => Vec::new(),
                     Firmware::Uefi => vec![word("-bios"), word(uefi(self.board))],
+                    Firmware::UBoot => vec![word("-bios"), word("/usr/lib/u-boot/qemu_arm64/u-boot.bin")],
                 };
                 // Commas in a value are doubled; unsafe caching means that the image survives QEMU, not the host.
                 let path = image.display().to_string().replace(',', ",,");

@@ -7,6 +7,7 @@ mod failsafe;
 mod hardening;
 mod line;
 mod pair;
+mod slots;
 mod spy;
 
 use bascule_image::board::{Board, Flavour};
@@ -36,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         pair::cases(),
         factory::cases(),
         line::cases(),
+        slots::cases(),
         hardening::cases(),
         failsafe::cases(),
         disk::cases(),
