@@ -11,7 +11,7 @@ fn image(minor: u16) -> Image {
 }
 
 /// A state partition in memory whose power goes in the middle of a write, or that fails in other ways.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Memory {
     bytes: Vec<u8>,
     /// Writes until the power goes, and how many bytes of the last one arrive.
