@@ -88,6 +88,8 @@ pub enum Command {
     Ipvsadm(Vec<String>),
     /// Users of this box.
     User(User),
+    /// The other system on the disk.
+    Update(Update),
     /// Candidate configuration.
     Candidate(Candidate),
     /// An operational command from configuration mode.
@@ -204,6 +206,32 @@ pub enum Role {
     Admin,
     /// Nothing that changes something.
     ReadOnly,
+}
+
+/// What is done with the system in the slot that does not run, or with one on trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Write a bundle into the slot that does not run.
+    Install(BundleFrom),
+    /// What is installed, what runs, and the latest install.
+    Status,
+    /// Start the installed system on trial.
+    Activate,
+    /// Keep the system on trial.
+    Confirm,
+    /// Back to the other system.
+    Rollback,
+    /// Stop a running install, or forget the installed system.
+    Cancel,
+}
+
+/// Where a bundle comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundleFrom {
+    /// A path, `usb:NAME`, `http://...` or `https://...`.
+    Text(String),
+    /// This terminal, by YMODEM or XMODEM-CRC.
+    Serial,
 }
 
 /// Commands on the candidate configuration.

@@ -1,7 +1,7 @@
 //! What a command may do: change something (refused to whoever may only read, and written down), end service (asked
 //! first).
 
-use super::command::{Candidate, Command, When};
+use super::command::{Candidate, Command, Update, When};
 use crate::overrides::{Operation, ServerOverride, ServiceOverride};
 
 /// Whether a command changes something, and so is for administrators and the audit log.
@@ -31,6 +31,7 @@ pub fn changes(command: &Command) -> bool {
         | Command::Reload
         | Command::RestartAgent
         | Command::User(_) => true,
+        Command::Update(update) => *update != Update::Status,
         Command::Candidate(candidate) => candidate_changes(candidate),
         Command::Run(command) => changes(command),
     }
@@ -70,6 +71,7 @@ pub fn question(command: &Command) -> Option<String> {
         Command::FactoryReset => Some("Wipe configuration, users and keys, and restart this box?".to_owned()),
         Command::Reboot(When::Now | When::In(_)) => Some("Restart this box?".to_owned()),
         Command::Poweroff(When::Now | When::In(_)) => Some("Switch this box off?".to_owned()),
+        Command::Update(update) => update_question(update),
         Command::Run(command) => question(command),
         Command::Reboot(When::Cancel)
         | Command::Poweroff(When::Cancel)
@@ -92,6 +94,14 @@ pub fn question(command: &Command) -> Option<String> {
         | Command::Ipvsadm(_)
         | Command::User(_)
         | Command::Candidate(_) => None,
+    }
+}
+
+fn update_question(update: &Update) -> Option<String> {
+    match update {
+        Update::Activate => Some("Restart this box into the installed system, on trial?".to_owned()),
+        Update::Rollback => Some("Restart this box into the system that ran before?".to_owned()),
+        Update::Install(_) | Update::Status | Update::Confirm | Update::Cancel => None,
     }
 }
 
@@ -129,6 +139,18 @@ mod tests {
             |arguments: &[&str]| changes(&Command::Ipvsadm(arguments.iter().map(|a| (*a).into()).collect()));
         assert!(!ipvsadm(&["-Ln", "--stats"]) && !ipvsadm(&["-Sn"]) && !ipvsadm(&[]));
         assert!(ipvsadm(&["-C"]) && ipvsadm(&["-L", "-C"]) && ipvsadm(&["--clear"]) && ipvsadm(&["web"]));
+    }
+
+    #[test]
+    fn looking_at_an_update_is_reading_and_what_restarts_the_box_is_asked_first() {
+        let update = Command::Update;
+        assert!(!changes(&update(Update::Status)) && question(&update(Update::Status)).is_none());
+        for command in [Update::Activate, Update::Rollback] {
+            assert!(question(&update(command.clone())).is_some() && changes(&update(command)));
+        }
+        for command in [Update::Confirm, Update::Cancel, Update::Install(super::super::command::BundleFrom::Serial)] {
+            assert!(question(&update(command.clone())).is_none() && changes(&update(command)));
+        }
     }
 
     #[test]

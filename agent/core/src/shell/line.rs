@@ -1,7 +1,7 @@
 //! A whole line: a command of the mode it was typed in, and the filters behind it.
 
 use super::args::{Kind, Names, Shape};
-use super::command::{Candidate, Command, Show};
+use super::command::{Candidate, Command, Show, Update};
 use super::edit_tree::{CONFIGURATION, FILTERS};
 use super::filter::Filter;
 use super::grammar::{ENTER, Hint, Mistake, Node, Place};
@@ -122,6 +122,7 @@ pub const fn has_output(command: &Command) -> bool {
         Command::Help
         | Command::Show(_)
         | Command::Ipvsadm(_)
+        | Command::Update(Update::Status)
         | Command::Candidate(Candidate::Compare(_) | Candidate::Validate) => true,
         Command::Run(_)
         | Command::Monitor(_)
@@ -143,6 +144,9 @@ pub const fn has_output(command: &Command) -> bool {
         | Command::Reload
         | Command::RestartAgent
         | Command::User(_)
+        | Command::Update(
+            Update::Install(_) | Update::Activate | Update::Confirm | Update::Rollback | Update::Cancel,
+        )
         | Command::Candidate(
             Candidate::Edit(_)
             | Candidate::Level(_)

@@ -2,7 +2,7 @@
 //! `docs/command-reference.md` come from here.
 
 use super::args::Kind;
-use super::command::{Candidate, Command, Monitor, Role, Show, User, When};
+use super::command::{BundleFrom, Candidate, Command, Monitor, Role, Show, Update, User, When};
 use super::grammar::{Node, arg, word};
 use crate::control::Open;
 use crate::overrides::{Operation, ServerOverride, ServiceOverride};
@@ -126,6 +126,7 @@ pub static OPERATIONAL: &[N] = &[
         "keep the running configuration to fall back to",
     )
     .run(|_| Some(Command::Candidate(Candidate::SaveRescue)))]),
+    word("update", "the other system on the disk: install, try, keep or drop it").then(UPDATE),
     word("user", "users of this box").then(&[
         word("add", "a new user; the password is asked for").then(&[arg(
             "NAME",
@@ -267,6 +268,25 @@ static SHOW: &[N] = &[
             word("history", "its changes of state").run(|a| show(Show::VrrpHistory(a.name("ROUTER")))),
         ]),
     ]),
+];
+
+static UPDATE: &[N] = &[
+    word("activate", "restart into the installed system, on trial")
+        .run(|_| Some(Command::Update(Update::Activate))),
+    word("cancel", "stop a running install, or forget the installed system")
+        .run(|_| Some(Command::Update(Update::Cancel))),
+    word("confirm", "keep the system on trial").run(|_| Some(Command::Update(Update::Confirm))),
+    word("install", "write a signed bundle into the slot that does not run").then(&[
+        // A file may be called like the beginning of it.
+        word("serial", "over this line, by YMODEM or XMODEM-CRC")
+            .at_least("serial".len())
+            .run(|_| Some(Command::Update(Update::Install(BundleFrom::Serial)))),
+        arg("BUNDLE", Kind::Text, "path, usb:NAME or http(s)://...")
+            .run(|a| Some(Command::Update(Update::Install(BundleFrom::Text(a.text("BUNDLE")?))))),
+    ]),
+    word("rollback", "restart into the system that ran before").run(|_| Some(Command::Update(Update::Rollback))),
+    word("status", "what is installed, what runs, and the latest install")
+        .run(|_| Some(Command::Update(Update::Status))),
 ];
 
 static COUNT: &[N] =
