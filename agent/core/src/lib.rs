@@ -27,4 +27,5 @@ pub mod commit;
 pub mod gate;
 pub mod control;
 pub mod node;
+pub mod ymodem;
 pub mod shell;
