@@ -70,8 +70,55 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Install the next release into the slot that does not run, try it, keep it or go back.
+    #[command(subcommand)]
+    Update(UpdateCommand),
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum UpdateCommand {
+    /// Write a signed bundle into the slot that does not run.
+    Install {
+        /// A path, usb:NAME, http://..., https://..., or "serial": over this terminal, by YMODEM or XMODEM-CRC.
+        from: String,
+        /// Also when it is older than what runs.
+        #[arg(long)]
+        older: bool,
+    },
+    /// What is installed, what runs, and the latest install.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Restart into the installed system, on trial.
+    Activate,
+    /// Keep the system on trial.
+    Confirm,
+    /// Restart into the system that ran before.
+    Rollback,
+    /// Stop a running install, or forget the installed system.
+    Cancel,
+}
+
+impl UpdateCommand {
+    /// The line of the shell that does the same.
+    fn line(&self) -> String {
+        match self {
+            Self::Install { from, older } => {
+                let from =
+                    if from == "serial" { from.clone() } else { bascule_core::config::words::quote(from) };
+                format!("update install {from}{}", if *older { " older" } else { "" })
+            }
+            Self::Status { json } => format!("update status{}", if *json { " | json" } else { "" }),
+            Self::Activate => "update activate".to_owned(),
+            Self::Confirm => "update confirm".to_owned(),
+            Self::Rollback => "update rollback".to_owned(),
+            Self::Cancel => "update cancel".to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,6 +193,7 @@ fn main() -> ExitCode {
             report(kernel::ipvsadm::run(&arguments).map(|text| print!("{text}")))
         }
         Command::Prober => report(prober::child::run()),
+        Command::Update(command) => update_command(&command),
         Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -204,6 +252,20 @@ fn run_agent(arguments: AgentArguments) -> ExitCode {
     }
     let options = run::Options { config, factory, run_dir: at.run_dir, state_dir, supervised };
     if run::run(options).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The same as on the console, audit log included. On a terminal there is a bar, and Ctrl-C stops an install.
+fn update_command(command: &UpdateCommand) -> ExitCode {
+    let terminal = match shell::tty::Tty::standard(false) {
+        Ok(terminal) => terminal,
+        Err(error) => return report(Err(error)),
+    };
+    let run_dir = PathBuf::from(RUN_DIR);
+    let place =
+        people::Place { state_dir: STATE_DIR.into(), run_dir: run_dir.clone(), origin: "cli".to_owned() };
+    let mut shell = shell::Shell::new(terminal, shell::AgentAt(run_dir), place, false);
+    let words = shell::Words::Given(vec![command.line()]);
+    shell::run_script(&mut shell, &words).unwrap_or_else(|error| report(Err(error)))
 }
 
 fn run_shell(arguments: ShellArguments) -> ExitCode {

@@ -212,7 +212,12 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     /// Write a bundle into the slot that does not run.
-    Install(BundleFrom),
+    Install {
+        /// Where it comes from.
+        from: BundleFrom,
+        /// Also when it is older than what runs.
+        older: bool,
+    },
     /// What is installed, what runs, and the latest install.
     Status,
     /// Start the installed system on trial.

@@ -101,7 +101,7 @@ fn update_question(update: &Update) -> Option<String> {
     match update {
         Update::Activate => Some("Restart this box into the installed system, on trial?".to_owned()),
         Update::Rollback => Some("Restart this box into the system that ran before?".to_owned()),
-        Update::Install(_) | Update::Status | Update::Confirm | Update::Cancel => None,
+        Update::Install { .. } | Update::Status | Update::Confirm | Update::Cancel => None,
     }
 }
 
@@ -131,6 +131,7 @@ fn operation_question(operation: &Operation) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::BundleFrom;
     use super::*;
 
     #[test]
@@ -148,7 +149,8 @@ mod tests {
         for command in [Update::Activate, Update::Rollback] {
             assert!(question(&update(command.clone())).is_some() && changes(&update(command)));
         }
-        for command in [Update::Confirm, Update::Cancel, Update::Install(super::super::command::BundleFrom::Serial)] {
+        let install = Update::Install { from: BundleFrom::Serial, older: false };
+        for command in [Update::Confirm, Update::Cancel, install] {
             assert!(question(&update(command.clone())).is_none() && changes(&update(command)));
         }
     }

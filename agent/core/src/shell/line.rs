@@ -145,7 +145,7 @@ pub const fn has_output(command: &Command) -> bool {
         | Command::RestartAgent
         | Command::User(_)
         | Command::Update(
-            Update::Install(_) | Update::Activate | Update::Confirm | Update::Rollback | Update::Cancel,
+            Update::Install { .. } | Update::Activate | Update::Confirm | Update::Rollback | Update::Cancel,
         )
         | Command::Candidate(
             Candidate::Edit(_)

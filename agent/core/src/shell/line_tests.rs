@@ -3,7 +3,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::args::Names;
-use super::command::{Candidate, Command, Role, Show, User, When};
+use super::command::{BundleFrom, Candidate, Command, Role, Show, Update, User, When};
 use super::filter::Filter;
 use super::grammar::{Hint, Mistake, Node, Token};
 use super::line::{Completion, Context, Line, Mode, complete, hints, parse};
@@ -321,4 +321,17 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_bundle_comes_from_the_line_only_when_the_whole_word_is_there() {
+    let install = |from, older| Command::Update(Update::Install { from, older });
+    let file = |text: &str| BundleFrom::Text(text.to_owned());
+    assert_eq!(command("update install serial"), install(BundleFrom::Serial, false));
+    assert_eq!(command("upd inst seri"), install(file("seri"), false));
+    assert_eq!(command("update install \"serial\""), install(file("serial"), false));
+    assert_eq!(command("update install usb:x.bundle older"), install(file("usb:x.bundle"), true));
+    assert_eq!(command("update stat | json").clone(), Command::Update(Update::Status));
+    assert_eq!(wrong("update install").reason, "something is missing here");
+    assert_eq!(possible("update install "), ["serial", "<BUNDLE>"]);
 }

@@ -280,15 +280,19 @@ static UPDATE: &[N] = &[
         // A file may be called like the beginning of it.
         word("serial", "over this line, by YMODEM or XMODEM-CRC")
             .at_least("serial".len())
-            .run(|_| Some(Command::Update(Update::Install(BundleFrom::Serial)))),
+            .run(|a| Some(install(BundleFrom::Serial, a)))
+            .with(OLDER),
         arg("BUNDLE", Kind::Text, "path, usb:NAME or http(s)://...")
-            .run(|a| Some(Command::Update(Update::Install(BundleFrom::Text(a.text("BUNDLE")?))))),
+            .run(|a| Some(install(BundleFrom::Text(a.text("BUNDLE")?), a)))
+            .with(OLDER),
     ]),
-    word("rollback", "restart into the system that ran before").run(|_| Some(Command::Update(Update::Rollback))),
+    word("rollback", "restart into the system that ran before")
+        .run(|_| Some(Command::Update(Update::Rollback))),
     word("status", "what is installed, what runs, and the latest install")
         .run(|_| Some(Command::Update(Update::Status))),
 ];
 
+static OLDER: &[N] = &[word("older", "also when it is older than what runs")];
 static COUNT: &[N] =
     &[word("count", "how many").then(&[arg("COUNT", Kind::Number(1, 1_000_000), "how many")])];
 static DEADLINE: &[N] = &[word("deadline", "out after this time, whatever is left").then(&[arg(
@@ -303,6 +307,10 @@ type Args<'a> = super::args::Args<'a>;
 
 const fn show(what: Show) -> Option<Command> {
     Some(Command::Show(what))
+}
+
+fn install(from: BundleFrom, args: &Args<'_>) -> Command {
+    Command::Update(Update::Install { from, older: args.has("older") })
 }
 
 const fn operate(operation: Operation) -> Command {

@@ -1,4 +1,4 @@
-//! `show boot`, `show slots`, `show update`: how this system was started, and what else is on the disk.
+//! `show boot`, `show slots`: how this system was started, and what else is on the disk.
 
 use std::fs::File;
 use std::io::Read;
@@ -326,19 +326,6 @@ fn report(
     Report { lines, json }
 }
 
-/// `show update`. This release installs no updates by itself, so none can be running.
-#[must_use]
-pub fn update(files: &Files) -> Report {
-    let slot = version::slot(files);
-    let lines = facts(&[
-        ("update", "none is running".to_owned()),
-        ("running", format!("Bascule {}", version::PROGRAM)),
-        ("slot", slot.clone().unwrap_or_else(|| "not started from a slot".to_owned())),
-        ("other slot", "see \"show slots\"".to_owned()),
-    ]);
-    Report { lines, json: json!({ "running": false, "version": version::PROGRAM, "slot": slot }) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,7 +417,6 @@ command line   BOOT_IMAGE=/vmlinuz quiet bascule.slot=a console=ttyS0,115200"
         assert!(text.contains("not known: neither a watchdog nor a crash left a trace"), "{text}");
         assert!(text.contains("not started from a slot"), "{text}");
         assert!(slots(&files).unwrap_err().to_string().contains("no disk is known"), "{text}");
-        assert!(update(&files).lines[0].contains("none is running"));
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub fn show(what: &Show, agent: &dyn Agent) -> Result<Report, LookError> {
         Show::Sync => sync::show(files),
         Show::Configuration { path, set } => configuration::show(path, *set, agent),
         Show::Commits => commits::show(agent),
-        Show::Update => Ok(boot::update(files)),
+        Show::Update => Ok(crate::update::show(Path::new(crate::RUN_DIR))),
         Show::Slots => boot::slots(files),
         Show::TechSupport => Ok(tech::show(agent)),
         Show::Audit { lines } => Ok(audit::report(Path::new(STATE_DIR), *lines)),

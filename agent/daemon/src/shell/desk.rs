@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bascule_core::shell::editor::{Editor, Input, LINE_MAX, Mode};
 use bascule_core::shell::keys::{Marked, Marks};
 use bascule_core::shell::pager::{Pager, Turn, turn};
+use bascule_core::ymodem::Heard;
 
 use super::console::Console;
 use super::notices::Notices;
@@ -83,6 +84,8 @@ pub struct Desk<T> {
     pub idle_limit: Option<Duration>,
     last_key: Instant,
     calmed: Instant,
+    /// Columns of the row that `row` drew.
+    drawn: usize,
     /// What the kernel and the agent say meanwhile.
     pub notices: Option<Notices>,
 }
@@ -102,6 +105,7 @@ impl<T: Terminal> Desk<T> {
             idle_limit: None,
             last_key: now,
             calmed: now,
+            drawn: 0,
             notices: None,
         }
     }
@@ -395,5 +399,59 @@ impl<T: Terminal> Console for Desk<T> {
                 Read::Nothing => return Ok(false),
             }
         }
+    }
+
+    fn complain(&mut self, lines: &[String]) -> io::Result<()> {
+        if self.interactive() {
+            return lines.iter().try_for_each(|line| self.say(line));
+        }
+        lines.iter().for_each(|line| eprintln!("{line}"));
+        Ok(())
+    }
+
+    fn terminal(&self) -> bool {
+        self.interactive()
+    }
+
+    fn row(&mut self, text: &str) -> io::Result<()> {
+        if !self.interactive() {
+            return Ok(());
+        }
+        // One column stays free: some terminals wrap in the last.
+        let width = usize::from(self.size().0).saturating_sub(1).max(1);
+        let text: String = text.chars().take(width).collect();
+        let blank = " ".repeat(self.drawn.saturating_sub(text.len()).min(width));
+        self.drawn = text.len();
+        let home = if text.is_empty() { "\r" } else { "" };
+        self.terminal.write_all(format!("\r{text}{blank}{home}").as_bytes())?;
+        self.terminal.flush()
+    }
+
+    fn interrupted(&mut self) -> io::Result<bool> {
+        if !self.interactive() {
+            return Ok(false);
+        }
+        // What runs is watched: that is no idleness.
+        self.last_key = Instant::now();
+        loop {
+            match self.next_byte(Duration::ZERO)? {
+                Read::Byte(0x03) => return Ok(true),
+                Read::Byte(_) | Read::Damaged => {}
+                Read::Nothing => return Ok(false),
+            }
+        }
+    }
+
+    fn listen(&mut self, wait: Duration) -> io::Result<Option<Heard>> {
+        Ok(match self.next_byte(wait)? {
+            Read::Byte(byte) => Some(Heard::Byte(byte)),
+            Read::Damaged => Some(Heard::Damaged),
+            Read::Nothing => None,
+        })
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.terminal.write_all(bytes)?;
+        self.terminal.flush()
     }
 }

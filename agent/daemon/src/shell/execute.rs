@@ -4,7 +4,7 @@ use std::io;
 use std::process::Command as Process;
 
 use bascule_core::control::{Reply, Request};
-use bascule_core::shell::command::{Command, Role, Show, When};
+use bascule_core::shell::command::{Command, Role, Show, Update, When};
 use bascule_core::shell::filter::{self, Filter};
 use bascule_core::shell::line::{self, Line};
 use bascule_core::shell::report::Report;
@@ -22,6 +22,7 @@ use crate::people::audit::{self, Entry};
 use crate::people::power::{Leave, Pending};
 use crate::people::{self, bundle};
 use crate::sys::monotonic;
+use crate::update;
 
 impl<T: Terminal, A: Agent> Shell<T, A> {
     /// Carries a line out.
@@ -108,6 +109,12 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 self.written(report.and_then(|r| bundle::support(&self.place, to.as_deref(), &r, now)))
             }
             Command::User(user) => worked(people::manage(&mut self.desk, &self.place, &self.who, user)),
+            Command::Update(Update::Status) => self.print(update::show(&self.place.run_dir), line),
+            Command::Update(command) => {
+                let at = update::At { place: &self.place, who: &self.who, agent: &self.agent };
+                let mut machine = update::ThisBox::new(&self.place.run_dir, &self.place.state_dir);
+                worked(update::carry_out(&mut self.desk, &mut machine, at, command))
+            }
             Command::FactoryReset => match people::reset::begin(&self.place) {
                 Ok(()) => self.done("The box restarts and wipes its data."),
                 Err(reason) => self.refuse(&reason),
@@ -164,6 +171,9 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         if matches!(show, Show::Users) {
             let report = look::users(&self.place.state_dir, &self.place.run_dir);
             return self.print(report, line);
+        }
+        if matches!(show, Show::Update) {
+            return self.print(update::show(&self.place.run_dir), line);
         }
         if let Show::Audit { lines } = show {
             return self.print(audit::report(&self.place.state_dir, *lines), line);
@@ -225,11 +235,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
 
     /// What went wrong: to whoever sits there, or to standard error when the output is a program's.
     pub(super) fn complain(&mut self, lines: &[String]) -> io::Result<()> {
-        if self.desk.interactive() {
-            return lines.iter().try_for_each(|line| self.desk.say(line));
-        }
-        lines.iter().for_each(|line| eprintln!("{line}"));
-        Ok(())
+        self.desk.complain(lines)
     }
 
     /// Runs the applet as a process of its own, so that the shell survives whatever it meets.

@@ -12,7 +12,7 @@ mod names;
 mod notices;
 mod output;
 mod script;
-mod stick;
+pub mod stick;
 pub mod tty;
 
 #[cfg(test)]
@@ -21,6 +21,8 @@ mod pty_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::io;
 use std::path::PathBuf;

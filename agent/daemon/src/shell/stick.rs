@@ -4,6 +4,7 @@
 //! also when that is a stick itself.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -38,15 +39,15 @@ pub enum StickError {
         devices: String,
     },
     /// The file is on none.
-    #[error("there is no {name} on the stick; it has {}", if .there.is_empty() { "no .toml file" } else { .there })]
+    #[error("there is no {name} on the stick; it has {there}")]
     Missing {
         /// The file.
         name: String,
-        /// Configuration files that are there.
+        /// Files of its kind that are there.
         there: String,
     },
     /// It leads somewhere else.
-    #[error("{0} is no path on a stick: write usb:NAME.toml or usb:DIRECTORY/NAME.toml")]
+    #[error("{0} is no path on a stick: write usb:NAME or usb:DIRECTORY/NAME")]
     Path(String),
     /// It cannot be read.
     #[error("{name} cannot be read: {error}")]
@@ -63,6 +64,31 @@ pub enum StickError {
 /// # Errors
 /// When there is no stick or no such file; the text says what to do.
 pub fn read_with(name: &str, read: impl Fn(&Path) -> io::Result<String>) -> Result<String, StickError> {
+    let held = hold(name)?;
+    let failed = |error| StickError::Read { name: format!("{PREFIX}{name}"), error };
+    read(held.path()).map_err(failed)
+}
+
+/// A file of a stick that stays mounted, read-only, for as long as this value lives.
+#[derive(Debug)]
+pub struct Held {
+    path: PathBuf,
+    _stick: Mounted,
+}
+
+impl Held {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Mounts the stick that has a file; `name` is what stands behind `usb:`.
+///
+/// # Errors
+/// When there is no stick or no such file; the text says what to do.
+pub fn hold(name: &str) -> Result<Held, StickError> {
     let name = relative(name)?;
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let devices = sticks(Path::new("/sys/block"), &mounts);
@@ -73,25 +99,27 @@ pub fn read_with(name: &str, read: impl Fn(&Path) -> io::Result<String>) -> Resu
     for device in &devices {
         let Some(stick) = Mounted::at(device) else { continue };
         mounted = true;
-        there.extend(stick.configurations());
-        if let Some(file) = stick.inside(&name) {
-            let text = read(&file).map_err(|error| StickError::Read { name: shown(&name), error })?;
-            found.push((device.clone(), text));
+        there.extend(stick.like(&name));
+        if stick.inside(&name).is_some() {
+            found.push(device.clone());
         }
     }
-    if !mounted {
-        return Err(StickError::Unreadable(devices.join(", ")));
-    }
-    match found.len() {
-        0 => {
-            let there: Vec<String> = there.into_iter().take(NAMED).collect();
-            Err(StickError::Missing { name: shown(&name), there: there.join(", ") })
+    let missing = |there: BTreeSet<String>| {
+        let kind = name.extension().map_or_else(String::new, |kind| format!(".{} ", kind.display()));
+        let named: Vec<String> = there.into_iter().take(NAMED).collect();
+        let there = if named.is_empty() { format!("no {kind}file") } else { named.join(", ") };
+        StickError::Missing { name: shown(&name), there }
+    };
+    match &found[..] {
+        [] if !mounted => Err(StickError::Unreadable(devices.join(", "))),
+        [] => Err(missing(there)),
+        [device] => {
+            // Mounted anew: only one is at a time. It may have been pulled since.
+            let stick = Mounted::at(device).ok_or(StickError::None)?;
+            let path = stick.inside(&name).ok_or_else(|| missing(there))?;
+            Ok(Held { path, _stick: stick })
         }
-        1 => Ok(found.remove(0).1),
-        _ => {
-            let devices: Vec<String> = found.into_iter().map(|(device, _)| device).collect();
-            Err(StickError::Several { name: shown(&name), devices: devices.join(", ") })
-        }
+        _ => Err(StickError::Several { name: shown(&name), devices: found.join(", ") }),
     }
 }
 
@@ -141,6 +169,7 @@ fn sticks(class: &Path, mounts: &str) -> Vec<String> {
 }
 
 /// A stick while it is mounted.
+#[derive(Debug)]
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -160,11 +189,12 @@ impl Mounted {
         (file.starts_with(&self.0) && file.is_file()).then_some(file)
     }
 
-    /// Names of the configuration files at its root.
-    fn configurations(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.to_ascii_lowercase().ends_with(".toml")).collect()
+    /// Names of the files at its root with the same ending.
+    fn like(&self, wanted: &Path) -> Vec<String> {
+        let kind = wanted.extension().map(OsStr::to_ascii_lowercase);
+        let names = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let alike = |name: &OsString| Path::new(name).extension().map(OsStr::to_ascii_lowercase) == kind;
+        names.filter(alike).filter_map(|name| name.into_string().ok()).collect()
     }
 }
 
