@@ -71,7 +71,9 @@ pub enum Failure {
     #[error("stopped")]
     Stopped,
     /// The line is too bad, or the sender is gone.
-    #[error("the same block was bad {TRIES} times, or the sender is gone: a lower speed of the line may help")]
+    #[error(
+        "the same block was bad {TRIES} times, or the sender is gone: a lower speed of the line may help"
+    )]
     Line,
     /// A block of another place in the file.
     #[error("the sender lost its place: start again")]
@@ -178,9 +180,10 @@ impl Receiver {
                 self.state = State::Purge;
                 Event::Nothing
             }
-            (State::Start | State::Between | State::Within(_) | State::Purge | State::Last, Heard::Silence) => {
-                self.ask_again(send)
-            }
+            (
+                State::Start | State::Between | State::Within(_) | State::Purge | State::Last,
+                Heard::Silence,
+            ) => self.ask_again(send),
         }
     }
 
@@ -242,7 +245,9 @@ impl Receiver {
                     self.state = State::Over;
                     Event::End
                 }
-                State::Between | State::Within(_) | State::Purge | State::Over => self.fail(Failure::Line, send),
+                State::Between | State::Within(_) | State::Purge | State::Over => {
+                    self.fail(Failure::Line, send)
+                }
             };
         }
         // Before the first data a sender waits for `C`, and takes NAK as a wish for XMODEM without CRC.
@@ -333,17 +338,23 @@ fn header(data: &[u8]) -> Option<Option<u64>> {
     if end == 0 {
         return None;
     }
-    let digits: String =
-        data[end + 1..].iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
+    let digits: String = data[end + 1..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .map(|byte| char::from(*byte))
+        .collect();
     Some(digits.parse().ok())
 }
 
 /// CRC-16/XMODEM: polynomial 0x1021, from 0. Over data and its CRC it is 0.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc: u16, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
-        })
+        (0..8).fold(
+            crc ^ u16::from(*byte) << 8,
+            |crc: u16, _| {
+                if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
+            },
+        )
     })
 }
 
@@ -511,7 +522,7 @@ mod tests {
             hits in prop::collection::vec(0_usize..2_000, 0..6),
         ) {
             // A sender that repeats until it hears ACK, over a line that damages some bytes.
-            let (mut receiver, mut got, mut at) = (Receiver::new(), Vec::new(), 0_usize);
+            let (mut receiver, mut got, mut at) = (Receiver::new(), Vec::<u8>::new(), 0_usize);
             for (number, data) in content.chunks(1024).enumerate() {
                 let number = u8::try_from((number + 1) % 256).unwrap();
                 for attempt in 0.. {
