@@ -230,10 +230,12 @@ impl Toolchain {
                 symlink(linux.join(to), &link).with_context(|| format!("cannot make {}", link.display()))?;
             }
         }
+        // Where a crate with C in it lies must not be told by the binary, as with Rust's sources.
         let script = format!(
-            "#!/bin/sh\nexec {gnu}-gcc -nostdinc -isystem '{}' -isystem \"$({gnu}-gcc -print-file-name=include)\" -isystem '{}' -U_FORTIFY_SOURCE \"$@\"\n",
+            "#!/bin/sh\nexec {gnu}-gcc -nostdinc -isystem '{}' -isystem \"$({gnu}-gcc -print-file-name=include)\" -isystem '{}' -U_FORTIFY_SOURCE '-ffile-prefix-map={}=/cargo' \"$@\"\n",
             musl.join("usr/include").join(format!("{name}-linux-musl")).display(),
             headers.display(),
+            cargo_home().display(),
         );
         let cc = self.cc();
         if fs::read_to_string(&cc).ok().as_deref() != Some(&script) {
