@@ -324,11 +324,11 @@ proptest! {
 }
 
 #[test]
-fn a_bundle_comes_from_the_line_only_when_the_whole_word_is_there() {
+fn a_bundle_comes_from_the_line_or_from_a_file_that_may_be_called_the_same() {
     let install = |from, older| Command::Update(Update::Install { from, older });
     let file = |text: &str| BundleFrom::Text(text.to_owned());
     assert_eq!(command("update install serial"), install(BundleFrom::Serial, false));
-    assert_eq!(command("upd inst seri"), install(file("seri"), false));
+    assert_eq!(command("upd inst seri"), install(BundleFrom::Serial, false));
     assert_eq!(command("update install \"serial\""), install(file("serial"), false));
     assert_eq!(command("update install usb:x.bundle older"), install(file("usb:x.bundle"), true));
     assert_eq!(command("update stat | json").clone(), Command::Update(Update::Status));

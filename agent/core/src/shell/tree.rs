@@ -277,9 +277,7 @@ static UPDATE: &[N] = &[
         .run(|_| Some(Command::Update(Update::Cancel))),
     word("confirm", "keep the system on trial").run(|_| Some(Command::Update(Update::Confirm))),
     word("install", "write a signed bundle into the slot that does not run").then(&[
-        // A file may be called like the beginning of it.
         word("serial", "over this line, by YMODEM or XMODEM-CRC")
-            .at_least("serial".len())
             .run(|a| Some(install(BundleFrom::Serial, a)))
             .with(OLDER),
         arg("BUNDLE", Kind::Text, "path, usb:NAME or http(s)://...")
