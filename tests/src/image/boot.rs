@@ -97,7 +97,15 @@ fn settled(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<String> {
 
 fn boots(context: &Context, board: Board, flavour: Flavour, firmware: Firmware) -> Result<Outcome> {
     let slot = build::slot(board, Profile::Lab, flavour)?;
-    let machine = switch_on(context, &slot, ALONE, firmware)?;
+    boots_slot(context, &slot, firmware)
+}
+
+/// Starts a slot and waits until the box is Master and all is as it should be.
+///
+/// # Errors
+/// When it does not get there, and why.
+pub fn boots_slot(context: &Context, slot: &Slot, firmware: Firmware) -> Result<Outcome> {
+    let machine = switch_on(context, slot, ALONE, firmware)?;
     machine.log_in(BOOT)?;
     machine.expect("alone(MASTER)> ", BOOT)?;
     // A box that has just become Master may still be adding its services.

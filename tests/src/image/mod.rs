@@ -5,6 +5,7 @@ mod disk;
 mod factory;
 mod failsafe;
 mod hardening;
+mod kernel;
 mod line;
 mod pair;
 mod slots;
@@ -41,6 +42,7 @@ pub fn cases() -> Vec<Case> {
         hardening::cases(),
         failsafe::cases(),
         disk::cases(),
+        kernel::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
