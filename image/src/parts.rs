@@ -99,8 +99,10 @@ pub fn cut(board: Board, whole: &Path, into: &Path) -> Result<PathBuf> {
         let mut bytes = vec![0; usize::try_from(stretch.len)?];
         image.seek(SeekFrom::Start(stretch.start))?;
         image.read_exact(&mut bytes)?;
-        // The rest of a partition is zero anyway.
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        // What is left out is zero anyway; but the end of the last file is the end of the disk.
+        let last = stretch.start + stretch.len == wanted;
+        let used = if last { None } else { bytes.iter().rposition(|byte| *byte != 0) };
+        let used = used.map_or(if last { bytes.len() } else { 1 }, |at| at + 1);
         let path = into.join(file(board, &stretch.name));
         fs::write(&path, &bytes[..used]).with_context(|| format!("cannot write {}", path.display()))?;
     }

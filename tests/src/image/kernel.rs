@@ -8,8 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use bascule_image::board::Board;
 use bascule_image::build::{self, Slot};
 use bascule_image::disk::{self, Identity, Seed};
+use bascule_image::edition::Edition;
 use bascule_image::kernel::source;
 use bascule_image::qemu::Firmware;
+use bascule_image::source::Source;
 use bascule_image::toolchain::Profile;
 use bascule_image::{host, parts};
 
@@ -68,6 +70,8 @@ fn genimage(context: &mut Context) -> Result<Outcome> {
             initramfs: file("initramfs", vec![b'i'; 2_000_003])?,
             cmdline: build::cmdline(board)?,
             binary: file("binary", vec![b'b'; 10])?,
+            edition: Edition::of_this_tree()?,
+            source: Source::of_this_tree()?,
         };
         let whole = dir.join("whole.img");
         disk::make_with(&slot, &whole, &Seed::factory(), Identity::Fixed)?;
