@@ -61,6 +61,15 @@ enum Command {
     /// Run health probes for an agent on standard input. Started by the agent.
     #[command(hide = true)]
     Prober,
+    /// Judge the system that runs on trial. Started by init.
+    #[command(hide = true)]
+    Gate {
+        #[command(flatten)]
+        at: RunDirArgument,
+        /// Where the box before the update is kept.
+        #[arg(long, default_value = STATE_DIR)]
+        state_dir: PathBuf,
+    },
     /// Work with the box as on its console.
     Shell(ShellArguments),
     /// Print (-Ln, -Sn) or empty (-C) the kernel's IPVS table in ipvsadm's own words.
@@ -187,6 +196,10 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => run_agent(arguments),
         Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),
         Command::Show(Show::Status { at, json }) => show_status(&at.run_dir, json),
+        Command::Gate { at, state_dir } => {
+            confine::enter(confine::Role::Gate);
+            report(update::gate::command(&update::gate::Place { run_dir: at.run_dir, state_dir }))
+        }
         Command::Shell(arguments) => run_shell(arguments),
         Command::Check { file } => check::command(&file),
         Command::Ipvsadm { arguments } => {

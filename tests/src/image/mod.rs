@@ -10,6 +10,7 @@ mod line;
 mod pair;
 mod slots;
 mod spy;
+mod update;
 
 use bascule_image::board::{Board, Flavour};
 use bascule_image::build;
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         factory::cases(),
         line::cases(),
         slots::cases(),
+        update::cases(),
         hardening::cases(),
         failsafe::cases(),
         disk::cases(),

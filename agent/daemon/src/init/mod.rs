@@ -42,6 +42,8 @@ use self::trial::Trial;
 use self::uevent::Uevents;
 use self::watchdog::Watchdog;
 use crate::confine::groups;
+use crate::look::files::Files;
+use crate::look::version::Image;
 use crate::update::record;
 
 pub use self::alarms::ALARMS;
@@ -147,14 +149,11 @@ fn settle_record(cause: &Cause, alarms: &mut Alarms) {
     if matches!(settled, record::Settled::NoSlots | record::Settled::Off(_)) {
         return;
     }
-    match cause {
-        Cause::Watchdog(_) | Cause::Panic(_) => {
-            match record::amend(|record, at| record.crashed(at, &cause.text())) {
-                Ok(record) => tracing::warn!("{} crashes in a row; {}", record.crashes(), record.reason()),
-                Err(error) => alarms.raise(format!("the crash is not counted: {error}")),
-            }
+    if let Some(reason) = cause.crash() {
+        match record::amend(|record, at| record.crashed(at, &reason)) {
+            Ok(record) => tracing::warn!("{} crashes in a row; {}", record.crashes(), record.reason()),
+            Err(error) => alarms.raise(format!("the crash is not counted: {error}")),
         }
-        Cause::Order(_) | Cause::Unknown => {}
     }
     std::thread::spawn(|| {
         std::thread::sleep(CALM);
@@ -178,7 +177,9 @@ fn harden_files(alarms: &mut Alarms) {
 /// Tells the agent that this system is on trial, and which version it is.
 fn begin_trial(alarms: &mut Alarms) {
     let file = Path::new(RUN_DIR).join(TRIAL);
-    if let Err(error) = crate::store::replace_volatile(&file, env!("CARGO_PKG_VERSION").as_bytes()) {
+    let version =
+        Image::of(&Files::default()).version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+    if let Err(error) = crate::store::replace_volatile(&file, version.as_bytes()) {
         alarms.raise(format!("the trial is not told to the agent: {error}"));
     }
 }

@@ -40,6 +40,8 @@ const AGENT: &[&str] = &[
     STATE_DIR,
     "--supervised",
 ];
+/// The judge of a system on trial.
+const GATE: &[&str] = &["gate", "--run-dir", RUN_DIR, "--state-dir", STATE_DIR];
 /// How often the heartbeat is looked at and the watchdog fed.
 const TICK: Duration = Duration::from_secs(2);
 /// How often the consoles are looked at while the key for failsafe is offered.
@@ -73,6 +75,8 @@ pub struct Parts {
 pub struct Supervisor {
     parts: Parts,
     agent: Service,
+    /// In a trial boot, until it has judged.
+    gate: Option<Service>,
     shells: Vec<Service>,
     /// While the key for failsafe is offered.
     offer: Option<Offer>,
@@ -101,9 +105,11 @@ impl Supervisor {
             Service::new(&format!("shell on {console}"), &arguments, begin)
         };
         let growth = parts.data.device.take().filter(|_| parts.data.ours).map(grow);
+        let gate = parts.trial.is_some().then(|| Service::new("gate", GATE, now));
         Self {
             parts,
             agent: Service::new("agent", AGENT, now),
+            gate,
             shells: consoles.into_iter().map(shell).collect(),
             offer,
             growth,
@@ -146,7 +152,7 @@ impl Supervisor {
     }
 
     fn services(&mut self) -> impl Iterator<Item = &mut Service> {
-        std::iter::once(&mut self.agent).chain(&mut self.shells)
+        std::iter::once(&mut self.agent).chain(&mut self.gate).chain(&mut self.shells)
     }
 
     /// Starts what waits to be started, looks after the agent; how long nothing else is to be done.
@@ -294,6 +300,10 @@ impl Supervisor {
                 Ok(_) => continue,
             };
             let now = Instant::now();
+            // A gate that ends as it should has judged.
+            if meant && self.gate.as_ref().is_some_and(|gate| gate.pid() == Some(pid)) {
+                self.gate = None;
+            }
             for service in self.services().filter(|service| service.pid() == Some(pid)) {
                 service.ended(&how, meant, now);
             }

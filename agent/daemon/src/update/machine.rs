@@ -9,8 +9,8 @@ use bascule_core::slot::{Evidence, Record, SlotName};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::record;
 use super::target::{Partition, Target};
+use super::{gate, record};
 use crate::init::{self, cmdline};
 
 /// What an update needs of a box.
@@ -94,6 +94,10 @@ impl ThisBox {
     pub fn new(run_dir: &Path, state_dir: &Path) -> Self {
         Self { run_dir: run_dir.to_owned(), state_dir: state_dir.to_owned() }
     }
+
+    fn place(&self) -> gate::Place {
+        gate::Place { run_dir: self.run_dir.clone(), state_dir: self.state_dir.clone() }
+    }
 }
 
 impl Machine for ThisBox {
@@ -130,11 +134,11 @@ impl Machine for ThisBox {
     }
 
     fn snapshot(&mut self) -> Result<(), String> {
-        super::gate_snapshot(&self.run_dir, &self.state_dir)
+        gate::snapshot(&self.place()).map_err(|error| error.to_string())
     }
 
     fn trial_over(&mut self) {
-        super::gate_trial_over(&self.run_dir, &self.state_dir);
+        gate::trial_over(&self.place());
     }
 
     fn reboot(&mut self) -> Result<(), String> {

@@ -8,6 +8,7 @@
 //! `commands` carries out what was typed, under `lock`; `show` and `progress` tell how far it is.
 
 mod commands;
+pub mod gate;
 mod http;
 mod install;
 mod lock;
@@ -22,8 +23,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 pub use self::commands::{At, carry_out};
 pub use self::machine::ThisBox;
 pub use self::show::show;
@@ -32,12 +31,3 @@ pub use self::{
     serial::Serial,
     source::{Got, Source},
 };
-
-/// Keeps how well the box balances, before a trial boot: `gate::snapshot`.
-#[expect(clippy::unnecessary_wraps, reason = "the gate says no when there is nothing to compare with")]
-const fn gate_snapshot(_run_dir: &Path, _state_dir: &Path) -> Result<(), String> {
-    Ok(())
-}
-
-/// The operator has judged: `gate::trial_over`.
-const fn gate_trial_over(_run_dir: &Path, _state_dir: &Path) {}

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use bascule_core::gate::Verdict;
 use bascule_core::shell::report::Report;
 use bascule_core::shell::table::{binary, facts, wrap};
 use bascule_core::slot::{Evidence, Now, Record, SlotName};
 use bascule_core::time::utc;
 use serde_json::json;
 
+use super::gate::Progress;
 use super::lock::{self, State};
 use super::machine::{Machine, ThisBox};
 
@@ -30,6 +32,10 @@ pub fn status(machine: &mut dyn Machine, run_dir: &Path) -> Report {
             lines
         }
     };
+    let gate = Progress::load(run_dir);
+    if let Some(progress) = &gate {
+        wrap(&mut lines, "gate         ", &judged(progress));
+    }
     lines.extend(install(latest.as_ref(), runs));
     if let Ok((record, at)) = &known
         && let Some(hint) = hint(record, at, runs)
@@ -42,6 +48,7 @@ pub fn status(machine: &mut dyn Machine, run_dir: &Path) -> Report {
         "record": known.as_ref().ok().map(|(record, _)| record),
         "evidence": known.as_ref().ok().map(|(_, at)| at),
         "problem": known.as_ref().err(),
+        "gate": gate,
     });
     Report { lines, json }
 }
@@ -60,6 +67,18 @@ fn slots(record: &Record, at: &Evidence) -> Vec<String> {
     ]);
     wrap(&mut lines, "last change  ", record.reason().as_str());
     lines
+}
+
+/// What the gate says of the system that started on trial.
+fn judged(progress: &Progress) -> String {
+    match &progress.verdict {
+        Verdict::Keep => "passed: the box balances as before".to_owned(),
+        Verdict::Wait(wanting) if wanting.is_empty() => {
+            format!("all is as before; it has to stay so, {} s left", progress.left)
+        }
+        Verdict::Wait(wanting) => format!("waits, {} s left: {}", progress.left, wanting.join("; ")),
+        Verdict::Refuse(reasons) => format!("refused: {}", reasons.join("; ")),
+    }
 }
 
 fn install(latest: Option<&State>, runs: bool) -> Vec<String> {
