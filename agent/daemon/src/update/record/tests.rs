@@ -62,7 +62,7 @@ impl Device for &mut Memory {
         let offset = usize::try_from(offset).unwrap();
         let arrives = match self.power {
             Some((writes, _)) if self.writes > writes => 0,
-            Some((writes, bytes)) if self.writes == writes => bytes,
+            Some((writes, count)) if self.writes == writes => count.min(bytes.len()),
             Some(_) | None => bytes.len(),
         };
         self.writes += 1;
