@@ -26,6 +26,7 @@ use super::{
 };
 use crate::people::power::{self, Pending};
 use crate::sys::monotonic;
+use crate::update::record;
 
 /// The agent with the configuration of a box, and what runs while there is none.
 const AGENT: &[&str] = &[
@@ -286,6 +287,10 @@ impl Supervisor {
         let failing = self.agent.alarming().then(|| "the agent ended five times in two minutes".to_owned());
         let overdue = || trial.overdue(now.saturating_duration_since(self.started));
         if let Some(reason) = failing.or_else(overdue) {
+            // If the other system cannot be made the first one, the loader's count leads there.
+            if let Err(error) = record::change(|record, at| record.roll_back(at, &reason)) {
+                tracing::error!("the boot record stays as it is: {error}");
+            }
             self.leave(Leave::Reboot, &reason);
         }
     }
