@@ -253,11 +253,14 @@ impl Bench {
         .start()?;
         // Either may be first.
         let both = |text: &str| Some(text.find(backup)?.max(text.find(service)?));
-        machine.console.expect_that(&format!("{backup:?} and {service:?}"), BOOT, both)?;
+        let wait = || machine.console.expect_that(&format!("{backup:?} and {service:?}"), BOOT, both);
         let available = match system {
             System::Bascule => {
                 machine.log_in(BOOT)?;
                 thread::sleep(REST);
+                // A console that somebody may be working at is kept free of the kernel's lines.
+                machine.console.send("show log | no-more")?;
+                wait()?;
                 machine.console.send("show system | json")?;
                 machine.expect("\"memory_total_bytes\"", BOOT)?;
                 machine.console.expect("\n", BOOT)?;
@@ -265,6 +268,7 @@ impl Bench {
                 memory(&text, "\"memory_total_bytes\":", "\"memory_available_bytes\":", 1)
             }
             System::Keepalived => {
+                wait()?;
                 machine.expect("MemAvailable:", BOOT)?;
                 machine.expect("kB", BOOT)?;
                 memory(&machine.console.text(), "MemTotal:", "MemAvailable:", 1_024)
