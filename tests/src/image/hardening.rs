@@ -99,12 +99,10 @@ fn rights(spy: &mut Spy) -> Result<()> {
         ("prober", "65534", (0..41).collect()),
         ("shell", "0", vec![SYS_MODULE, SYS_PTRACE, SYS_BOOT, DAC_OVERRIDE]),
     ] {
-        // The second or, behind a full path, third word of the command line.
-        let find = format!(
-            "(for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -qE '^[^ ]+ {process} ?' && echo ${{p#/proc/}}; done) 2>/dev/null | head -1"
-        );
-        let pid = ask(spy, &find)?;
-        ensure!(!pid.is_empty(), "no process {process}");
+        let processes = ask(spy, "ps -o pid,args")?;
+        let runs = |line: &&str| line.split_whitespace().nth(2) == Some(process);
+        let line = processes.lines().find(runs).with_context(|| format!("no process {process}"))?;
+        let pid = line.split_whitespace().next().unwrap_or_default();
         let status = ask(spy, &format!("cat /proc/{pid}/status"))?;
         let field = |name: &str| -> Result<String> {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
