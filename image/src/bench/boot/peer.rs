@@ -15,7 +15,8 @@ use crate::initramfs::{self, ExtraFile};
 use crate::kernel::{Kernel, Use};
 
 /// What it loads: its card and IPVS. What these need comes along.
-const MODULES: [&str; 4] = ["virtio_pci", "virtio_net", "ip_vs", "ip_vs_rr"];
+// Without crc32c, which the kernel asks for and nothing here loads by itself, ip_vs does not start.
+const MODULES: [&str; 5] = ["crc32c_generic", "virtio_pci", "virtio_net", "ip_vs", "ip_vs_rr"];
 const KEEPALIVED: &str = "/usr/sbin/keepalived";
 
 /// Does the same as the other box's configuration.
