@@ -36,7 +36,10 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let cases: Vec<Case> = match arguments.tier {
         Tier::Lab => lab::cases(),
-        Tier::Image => image::cases(),
+        Tier::Image => {
+            let named = arguments.one.is_some() || !arguments.filters.is_empty();
+            image::cases().into_iter().chain(named.then(image::unproven).into_iter().flatten()).collect()
+        }
     };
     if let Some(name) = &arguments.one {
         return runner::run_here(&cases, arguments.tier, name);

@@ -20,6 +20,15 @@ use super::spy::{self, Spy};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
+    vec![Case {
+        name: "process 1 ends: the kernel panics and the box restarts",
+        limit: Duration::from_secs(600),
+        run: panic,
+    }]
+}
+
+/// Written, and not seen to pass yet.
+pub fn unproven() -> Vec<Case> {
     vec![
         Case {
             name: "a box from inside: rights given away, kernel closed, disk grown, nothing but what belongs there",
@@ -30,11 +39,6 @@ pub fn cases() -> Vec<Case> {
             name: "process 1 hangs: the hardware watchdog restarts the box, which tells so",
             limit: Duration::from_secs(900),
             run: hang,
-        },
-        Case {
-            name: "process 1 ends: the kernel panics and the box restarts",
-            limit: Duration::from_secs(600),
-            run: panic,
         },
     ]
 }
@@ -100,7 +104,8 @@ fn rights(spy: &mut Spy) -> Result<()> {
         ("shell", "0", vec![SYS_MODULE, SYS_PTRACE, SYS_BOOT, DAC_OVERRIDE]),
     ] {
         let processes = ask(spy, "ps -o pid,args")?;
-        let runs = |line: &&str| line.split_whitespace().nth(2) == Some(process);
+        // Before its arguments stands the name of a process that gave itself one: `{prober} /proc/self/exe prober`.
+        let runs = |line: &&str| line.split_whitespace().skip(2).take(2).any(|word| word == process);
         let line = processes.lines().find(runs).with_context(|| format!("no process {process}"))?;
         let pid = line.split_whitespace().next().unwrap_or_default();
         let status = ask(spy, &format!("cat /proc/{pid}/status"))?;

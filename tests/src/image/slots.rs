@@ -26,17 +26,23 @@ use crate::runner::{Case, Context, Outcome};
 
 use super::boot::{ANSWER, BOOT};
 
+/// Every firmware, from power-on through all choices of the loader.
+const LIMIT: Duration = Duration::from_secs(900);
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    let limit = Duration::from_secs(900);
+    vec![Case { name: "slots: x86_64 starts the right one under BIOS", limit: LIMIT, run: bios }]
+}
+
+/// Written, and not seen to pass yet.
+pub fn unproven() -> Vec<Case> {
     vec![
-        Case { name: "slots: x86_64 starts the right one under BIOS", limit, run: bios },
-        Case { name: "slots: x86_64 starts the right one under UEFI", limit, run: uefi },
-        Case { name: "slots: aarch64 starts the right one under UEFI", limit, run: arm },
-        Case { name: "slots: aarch64 starts the right one under U-Boot", limit, run: u_boot },
+        Case { name: "slots: x86_64 starts the right one under UEFI", limit: LIMIT, run: uefi },
+        Case { name: "slots: aarch64 starts the right one under UEFI", limit: LIMIT, run: arm },
+        Case { name: "slots: aarch64 starts the right one under U-Boot", limit: LIMIT, run: u_boot },
         Case {
             name: "slots: a box whose trial panics goes back by itself and says why",
-            limit,
+            limit: LIMIT,
             run: says_why,
         },
     ]

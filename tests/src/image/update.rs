@@ -31,23 +31,29 @@ const VERDICT: Duration = Duration::from_secs(400);
 /// A download of some 20 MB, written and read back, under emulation on a busy machine.
 const INSTALL: Duration = Duration::from_secs(300);
 
+/// Four starts and a gate under emulation on a busy machine.
+const LIMIT: Duration = Duration::from_secs(1_500);
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    let limit = Duration::from_secs(1_500);
+    vec![Case {
+        name: "x86_64 under BIOS is updated from N to N+1, goes back from a bad N+2, and runs N+1",
+        limit: LIMIT,
+        run: |context| life(context, Board::X86_64, Flavour::Cloud, Firmware::Bios),
+    }]
+}
+
+/// Written, and not seen to pass yet.
+pub fn unproven() -> Vec<Case> {
     vec![
         Case {
-            name: "x86_64 under BIOS is updated from N to N+1, goes back from a bad N+2, and runs N+1",
-            limit,
-            run: |context| life(context, Board::X86_64, Flavour::Cloud, Firmware::Bios),
-        },
-        Case {
             name: "x86_64 under UEFI is updated from N to N+1, goes back from a bad N+2, and runs N+1",
-            limit,
+            limit: LIMIT,
             run: |context| life(context, Board::X86_64, Flavour::Cloud, Firmware::Uefi),
         },
         Case {
             name: "aarch64 under UEFI is updated from N to N+1, goes back from a bad N+2, and runs N+1",
-            limit,
+            limit: LIMIT,
             run: |context| life(context, Board::Aarch64, Flavour::Generic, Firmware::Uefi),
         },
     ]
@@ -137,7 +143,7 @@ fn doomed(slot: Slot) -> Slot {
 /// Installs and activates; the box restarts then.
 fn update(machine: &Machine, url: &str, version: Version) -> Result<()> {
     machine.console.send(&format!("update install {url}"))?;
-    machine.expect("is installed", INSTALL)?;
+    machine.expect("read back and verified", INSTALL)?;
     machine.console.send("update activate")?;
     machine.expect("(y/N) ", ANSWER)?;
     machine.console.send("y")?;
