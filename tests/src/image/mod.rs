@@ -47,7 +47,7 @@ pub fn cases() -> Vec<Case> {
     groups.into_iter().flatten().collect()
 }
 
-/// Cases that were written and have not been seen to pass yet: they run when somebody names them.
+/// Cases that were written and no whole run has shown yet: they run when somebody names them.
 pub fn unproven() -> Vec<Case> {
     let groups =
         [slots::unproven(), update::unproven(), hardening::unproven(), failsafe::cases(), disk::cases()];

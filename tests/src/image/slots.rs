@@ -34,7 +34,7 @@ pub fn cases() -> Vec<Case> {
     vec![Case { name: "slots: x86_64 starts the right one under BIOS", limit: LIMIT, run: bios }]
 }
 
-/// Written, and not seen to pass yet.
+/// Written, and not part of a whole run yet.
 pub fn unproven() -> Vec<Case> {
     vec![
         Case { name: "slots: x86_64 starts the right one under UEFI", limit: LIMIT, run: uefi },

@@ -43,7 +43,7 @@ pub fn cases() -> Vec<Case> {
     }]
 }
 
-/// Written, and not seen to pass yet.
+/// Written, and not part of a whole run yet.
 pub fn unproven() -> Vec<Case> {
     vec![
         Case {
