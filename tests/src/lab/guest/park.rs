@@ -97,8 +97,16 @@ impl Park {
     /// # Errors
     /// They do not settle.
     pub fn pair(&self, services: &str) -> Result<(Agent, Agent)> {
-        let mut first = self.a.agent(&config(150, services))?;
-        let mut second = self.b.agent(&config(100, services))?;
+        self.pair_every(INTERVAL, services)
+    }
+
+    /// The same with another time between adverts.
+    ///
+    /// # Errors
+    /// They do not settle.
+    pub fn pair_every(&self, interval: Duration, services: &str) -> Result<(Agent, Agent)> {
+        let mut first = self.a.agent(&config_every(interval, 150, services))?;
+        let mut second = self.b.agent(&config_every(interval, 100, services))?;
         first.wait_master(LONG)?;
         second.wait_backup(LONG)?;
         Ok((first, second))
@@ -228,6 +236,10 @@ pub fn run_in(netns: &Netns, program: &str, arguments: &str) -> Result<String> {
 /// A configuration of the pair: front and back virtual addresses of both families in one virtual router each,
 /// connection sync over the back segment, and the services.
 pub fn config(priority: u8, services: &str) -> String {
+    config_every(INTERVAL, priority, services)
+}
+
+fn config_every(interval: Duration, priority: u8, services: &str) -> String {
     let mut text = "[sync]\ninterface = \"eth1\"\nid = 7\n".to_owned();
     for (name, vrid, front, back) in [
         ("v4", 51, format!("{VIP_V4}/24"), "10.10.0.100/24"),
@@ -237,7 +249,7 @@ pub fn config(priority: u8, services: &str) -> String {
             text,
             "[vrrp.{name}]\ninterface = \"eth0\"\nvrid = {vrid}\npriority = {priority}\nadvert-interval = \"{}ms\"\n\
              addresses = [\"{front}\", {{ address = \"{back}\", interface = \"eth1\" }}]\n",
-            INTERVAL.as_millis()
+            interval.as_millis()
         );
     }
     text + services
