@@ -110,7 +110,11 @@ pub fn concatenate(parts: &[&Path], out: &Path) -> Result<()> {
         // The kernel looks for the next archive at a multiple of four bytes.
         bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
-    fs::write(out, bytes).with_context(|| format!("cannot write {}", out.display()))
+    // Another process may be reading the one that is there.
+    let part = out.with_extension("part");
+    fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, out))
+        .with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// The shared libraries and the loader of a dynamic program, by asking the loader itself; none for anything else.

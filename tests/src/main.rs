@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use runner::{Case, Tier};
+use runner::{Case, Group, Tier};
 
 /// Runs the cases of a tier, each in a process of its own.
 #[derive(Parser)]
@@ -34,29 +34,29 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let arguments = Arguments::parse();
-    let cases: Vec<Case> = match arguments.tier {
-        Tier::Lab => lab::cases(),
+    let groups = match arguments.tier {
+        Tier::Lab => vec![Group::alone(lab::cases())],
         Tier::Image => {
             let named = arguments.one.is_some() || !arguments.filters.is_empty();
-            image::cases().into_iter().chain(named.then(image::unproven).into_iter().flatten()).collect()
+            let unproven = named.then(|| Group::alone(image::unproven()));
+            image::groups().into_iter().chain(unproven).collect()
         }
     };
     if let Some(name) = &arguments.one {
-        return runner::run_here(&cases, arguments.tier, name);
+        return runner::run_here(&groups, arguments.tier, name);
     }
-    let wanted = |case: &&Case| {
-        let filters = &arguments.filters;
-        filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()))
-    };
-    let cases: Vec<&Case> = cases.iter().filter(wanted).collect();
+    let filters = &arguments.filters;
+    let wanted =
+        |case: &Case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()));
+    let groups: Vec<Group> = groups.into_iter().map(|group| group.filtered(wanted)).collect();
     if arguments.list {
-        for case in cases {
+        for case in groups.iter().flat_map(|group| &group.cases) {
             println!("{}", case.name);
         }
         return Ok(ExitCode::SUCCESS);
     }
     if arguments.tier == Tier::Image {
-        image::prepare(&cases);
+        image::prepare(&groups);
     }
-    runner::run_all(&cases, arguments.tier)
+    runner::run_all(&groups, arguments.tier)
 }

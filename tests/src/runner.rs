@@ -1,5 +1,5 @@
-//! Runs cases one after another, each in a process of its own: a panic, an abort or a hang of one is only that
-//! one's failure, and what it started dies with it.
+//! Runs cases, each in a process of its own: a panic, an abort or a hang of one is only that one's failure, and what
+//! it started dies with it. Cases that measure time run alone, others two at a time.
 //!
 //! A case's output is in `out/log/tests/TIER/CASE/`; the steps it announces (`==> ...`) are shown at once, and
 //! the end of its output when it fails.
@@ -10,10 +10,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bascule_image::{host, net, qemu};
 use serde::{Deserialize, Serialize};
 
@@ -86,58 +87,122 @@ enum Verdict {
     Failed(String),
 }
 
-#[derive(Default)]
+/// Cases that run one after another, or some at once.
+pub struct Group {
+    /// Cases that run at the same time, at least 1. A guest keeps one core busy.
+    pub at_once: usize,
+    /// In the order they start.
+    pub cases: Vec<Case>,
+}
+
+impl Group {
+    /// Cases that need the machine for themselves.
+    #[must_use]
+    pub fn alone(cases: Vec<Case>) -> Self {
+        Self { at_once: 1, cases }
+    }
+
+    /// Cases of one guest each that wait for it and measure nothing.
+    #[must_use]
+    pub fn two_at_once(cases: Vec<Case>) -> Self {
+        Self { at_once: 2, cases }
+    }
+
+    /// With the cases that are `wanted` only.
+    #[must_use]
+    pub fn filtered(self, wanted: impl Fn(&Case) -> bool) -> Self {
+        Self { cases: self.cases.into_iter().filter(wanted).collect(), ..self }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
 struct Count {
     passed: u32,
     failed: u32,
     skipped: u32,
 }
 
+/// What each case's process is started with.
+struct Start<'a> {
+    tier: Tier,
+    accelerator: &'static str,
+    binary: &'a Path,
+}
+
 /// Runs the cases and prints a line for each and the count.
 ///
 /// # Errors
 /// Logs cannot be written, or two cases have the same name.
-pub fn run_all(cases: &[&Case], tier: Tier) -> Result<ExitCode> {
-    let names: HashSet<String> = cases.iter().map(|case| slug(case.name)).collect();
-    ensure!(names.len() == cases.len(), "two cases of tier {} have the same name", tier.name());
+pub fn run_all(groups: &[Group], tier: Tier) -> Result<ExitCode> {
+    let cases = || groups.iter().flat_map(|group| &group.cases);
+    let names: HashSet<String> = cases().map(|case| slug(case.name)).collect();
+    ensure!(names.len() == cases().count(), "two cases of tier {} have the same name", tier.name());
     // Probed here once; the cases' processes find the answer in their environment.
     let accelerator = qemu::Accelerator::found();
     // Built here once, and not within the limit of the first case.
-    let binary = crate::lab::agent::binary()?;
-    let mut count = Count::default();
-    for case in cases {
-        let started = Instant::now();
-        let (word, detail) = match run_apart(case, tier, accelerator, binary)? {
-            Verdict::Ended(Outcome::Passed(detail)) => {
-                count.passed += 1;
-                ("ok", detail)
+    let start = Start { tier, accelerator, binary: crate::lab::agent::binary()? };
+    let count = Mutex::new(Count::default());
+    for group in groups {
+        let waiting = Mutex::new(group.cases.iter());
+        let work = || -> Result<()> {
+            while let Some(case) = next(&waiting) {
+                run_and_tell(case, &start, &count)?;
             }
-            Verdict::Ended(Outcome::Skipped(reason)) => {
-                count.skipped += 1;
-                ("skipped", reason)
-            }
-            Verdict::Failed(reason) => {
-                count.failed += 1;
-                ("FAILED", reason)
-            }
+            Ok(())
         };
-        let mut lines = detail.lines();
-        let first = lines.next().map(|line| format!(" ({line})")).unwrap_or_default();
-        println!("{word:7} {}{first} {:.1} s", case.name, started.elapsed().as_secs_f64());
-        for line in lines {
-            println!("        {line}");
-        }
+        // A case dies with the thread that started it: each of these waits for its own.
+        thread::scope(|scope| {
+            let lanes: Vec<_> = (0..group.at_once.max(1)).map(|_| scope.spawn(work)).collect();
+            lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| anyhow!("a lane panicked"))?)
+        })?;
     }
+    let count = *count.lock().expect("nobody panics with it");
     println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn next<'a>(waiting: &Mutex<std::slice::Iter<'a, Case>>) -> Option<&'a Case> {
+    waiting.lock().expect("nobody panics with it").next()
+}
+
+fn run_and_tell(case: &Case, start: &Start<'_>, count: &Mutex<Count>) -> Result<()> {
+    let started = Instant::now();
+    let verdict = run_apart(case, start)?;
+    let mut count = count.lock().expect("nobody panics with it");
+    let (word, detail) = match verdict {
+        Verdict::Ended(Outcome::Passed(detail)) => {
+            count.passed += 1;
+            ("ok", detail)
+        }
+        Verdict::Ended(Outcome::Skipped(reason)) => {
+            count.skipped += 1;
+            ("skipped", reason)
+        }
+        Verdict::Failed(reason) => {
+            count.failed += 1;
+            ("FAILED", reason)
+        }
+    };
+    // Told under the lock: another case's lines do not come between.
+    let mut lines = detail.lines();
+    let first = lines.next().map(|line| format!(" ({line})")).unwrap_or_default();
+    println!("{word:7} {}{first} {:.1} s", case.name, started.elapsed().as_secs_f64());
+    for line in lines {
+        println!("        {line}");
+    }
+    Ok(())
 }
 
 /// Runs one case in this process and leaves its verdict in its log directory.
 ///
 /// # Errors
 /// No such case, or the verdict cannot be written.
-pub fn run_here(cases: &[Case], tier: Tier, name: &str) -> Result<ExitCode> {
-    let case = cases.iter().find(|case| case.name == name).with_context(|| format!("no case {name:?}"))?;
+pub fn run_here(groups: &[Group], tier: Tier, name: &str) -> Result<ExitCode> {
+    let case = groups
+        .iter()
+        .flat_map(|group| &group.cases)
+        .find(|case| case.name == name)
+        .with_context(|| format!("no case {name:?}"))?;
     let log_dir = log_dir(case, tier);
     let mut context = Context { name: case.name, log_dir: log_dir.clone() };
     let verdict = match catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context))) {
@@ -156,17 +221,17 @@ pub fn run_here(cases: &[Case], tier: Tier, name: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_apart(case: &Case, tier: Tier, accelerator: &str, binary: &Path) -> Result<Verdict> {
-    let dir = log_dir(case, tier);
+fn run_apart(case: &Case, start: &Start<'_>) -> Result<Verdict> {
+    let dir = log_dir(case, start.tier);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let output = File::create(dir.join("output.log"))?;
     let mut child = net::leashed(std::env::current_exe()?)
-        .args([tier.name(), "--one", case.name])
-        .env(qemu::Accelerator::VARIABLE, accelerator)
-        .env(crate::lab::agent::VARIABLE, binary)
+        .args([start.tier.name(), "--one", case.name])
+        .env(qemu::Accelerator::VARIABLE, start.accelerator)
+        .env(crate::lab::agent::VARIABLE, start.binary)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(Stdio::piped())

@@ -16,13 +16,13 @@ use bascule_image::board::{Board, Flavour};
 use bascule_image::build;
 use bascule_image::toolchain::Profile;
 
-use crate::runner::Case;
+use crate::runner::{Case, Group};
 
-/// Builds what `cases` boot, so that a first build does not use up the limit of a case. What cannot be built
+/// Builds what the cases boot, so that a first build does not use up the limit of a case. What cannot be built
 /// fails the cases that need it.
-pub fn prepare(cases: &[&Case]) {
+pub fn prepare(groups: &[Group]) {
     let mut wanted = vec![(Board::X86_64, Flavour::Generic), (Board::X86_64, Flavour::Cloud)];
-    if cases.iter().any(|case| case.name.contains(Board::Aarch64.name())) {
+    if groups.iter().flat_map(|group| &group.cases).any(|case| case.name.contains(Board::Aarch64.name())) {
         wanted.push((Board::Aarch64, Flavour::Generic));
     }
     for (board, flavour) in wanted {
@@ -33,18 +33,14 @@ pub fn prepare(cases: &[&Case]) {
 }
 
 /// The tier's cases, in the order they run.
-pub fn cases() -> Vec<Case> {
-    let groups = [
-        boot::cases(),
-        pair::cases(),
-        factory::cases(),
-        line::cases(),
-        slots::cases(),
-        update::cases(),
-        hardening::cases(),
-        kernel::cases(),
-    ];
-    groups.into_iter().flatten().collect()
+pub fn groups() -> Vec<Group> {
+    let alone = [boot::cases(), pair::cases(), factory::cases()];
+    let beside_another =
+        [update::cases(), hardening::cases(), slots::cases(), line::cases(), kernel::cases()];
+    vec![
+        Group::alone(alone.into_iter().flatten().collect()),
+        Group::two_at_once(beside_another.into_iter().flatten().collect()),
+    ]
 }
 
 /// Cases that were written and no whole run has shown yet: they run when somebody names them.
