@@ -15,6 +15,8 @@ pub const MIN_FROM: Version = Version::new(0, 1, 0);
 
 /// Arguments about what a build says it is.
 #[derive(Clone, Debug, Default, clap::Args)]
+// Flattened into the arguments of commands, whose type has the same name.
+#[group(skip)]
 pub struct Args {
     /// Public keys (TOML) whose bundles the image takes; the development key when not given
     #[arg(long, value_name = "FILE")]

@@ -58,3 +58,14 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::command(args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+}
