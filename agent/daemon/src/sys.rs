@@ -131,9 +131,9 @@ pub fn limit_capabilities(keep: u64) -> io::Result<()> {
     let checked = |result: i64| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     let zero: libc::c_ulong = 0;
     // SAFETY: prctl with these operations takes integers only.
-    checked(
-        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, zero, zero, zero) }.into(),
-    )?;
+    let cleared =
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, zero, zero, zero) };
+    checked(cleared.into())?;
     for capability in (0..64_u32).filter(|capability| keep >> capability & 1 == 0) {
         let number = libc::c_ulong::from(capability);
         // SAFETY: as above.

@@ -156,7 +156,9 @@ impl Record {
         let mut record = Self::factory(image);
         (record.a, record.first) = (State::Empty, at.slot);
         record.set(at.slot, State::Good(image));
-        record.reason = Reason::new("both copies of the record were lost; the running slot is kept");
+        record.reason = Reason::new(
+            "both copies of the boot record were lost; the running slot is kept, updates work after a restart",
+        );
         Ok(Self { generation, ..record })
     }
 

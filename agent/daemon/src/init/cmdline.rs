@@ -27,7 +27,6 @@ impl Default for CommandLine {
 impl CommandLine {
     /// The partition of a slot, as `PARTUUID=...`.
     #[must_use]
-    #[allow(dead_code, reason = "for the target of an update")]
     pub fn partition(&self, slot: SlotName) -> Option<String> {
         let [a, b] = self.slots.as_ref()?;
         let guid = match slot {
@@ -65,7 +64,7 @@ pub fn value(text: &str, name: &str) -> Option<String> {
         Some((first, value)) => (first == name).then(|| value.to_owned()),
         None => (word == name).then(String::new),
     };
-    words(text).into_iter().filter_map(named).last()
+    words(text).into_iter().filter_map(named).next_back()
 }
 
 /// Words are separated by blanks; quotes keep blanks and are dropped (`next_arg` in `lib/cmdline.c`). What

@@ -113,8 +113,8 @@ pub fn mounts() -> Vec<String> {
 fn differences(mountinfo: &str) -> Vec<String> {
     let found = |place: &str| {
         let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let lines = mountinfo.lines().map(fields);
-        lines.filter(|fields| fields.get(4).is_some_and(|at| at == place)).last()
+        let mut lines = mountinfo.lines().map(fields);
+        lines.rfind(|fields| fields.get(4).is_some_and(|at| at == place))
     };
     let difference = |(place, wanted): &(&str, &[&str])| {
         let Some(fields) = found(place) else { return Some(format!("nothing is mounted at {place}")) };

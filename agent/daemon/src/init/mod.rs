@@ -42,8 +42,7 @@ use self::trial::Trial;
 use self::uevent::Uevents;
 use self::watchdog::Watchdog;
 use crate::confine::groups;
-use crate::look::files::Files;
-use crate::look::version::Image;
+use crate::look::version;
 use crate::update::record;
 
 pub use self::alarms::ALARMS;
@@ -87,7 +86,7 @@ pub fn run() -> Result<(), String> {
     let _ = nix::sys::reboot::set_cad_enabled(false);
     let _ = nix::unistd::sethostname("bascule");
     let kernel = nix::sys::utsname::uname().map(|n| n.release().to_string_lossy().into_owned());
-    tracing::info!(kernel = kernel.unwrap_or_default(), "Bascule {} starts", env!("CARGO_PKG_VERSION"));
+    tracing::info!(kernel = kernel.unwrap_or_default(), "Bascule {} starts", version::running());
 
     let uevents =
         Uevents::open().inspect_err(|error| tracing::warn!("late devices are not heard: {error}")).ok();
@@ -177,9 +176,7 @@ fn harden_files(alarms: &mut Alarms) {
 /// Tells the agent that this system is on trial, and which version it is.
 fn begin_trial(alarms: &mut Alarms) {
     let file = Path::new(RUN_DIR).join(TRIAL);
-    let version =
-        Image::of(&Files::default()).version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
-    if let Err(error) = crate::store::replace_volatile(&file, version.as_bytes()) {
+    if let Err(error) = crate::store::replace_volatile(&file, version::running().as_bytes()) {
         alarms.raise(format!("the trial is not told to the agent: {error}"));
     }
 }

@@ -1,5 +1,7 @@
 //! `show version`: program, kernel, machine, and the slot that runs.
 
+use std::sync::LazyLock;
+
 use bascule_core::shell::report::Report;
 use bascule_core::shell::table::facts;
 use nix::sys::utsname::uname;
@@ -48,6 +50,13 @@ impl Image {
         let kind = kind.as_deref().unwrap_or("of unknown kind");
         Some(format!("{version}, {kind}, commit {}", commit.as_deref().unwrap_or("unknown")))
     }
+}
+
+/// The version of what runs: the image's, of the program when this is not a box. A running image does not change.
+#[must_use]
+pub fn running() -> &'static str {
+    static VERSION: LazyLock<Option<String>> = LazyLock::new(|| Image::of(&Files::default()).version);
+    VERSION.as_deref().unwrap_or(PROGRAM)
 }
 
 /// What whoever comes to a console is greeted with.

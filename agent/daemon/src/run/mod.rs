@@ -36,6 +36,7 @@ use self::source::Source;
 use self::survivor::Survivor;
 use crate::control::{ControlError, RunDir};
 use crate::kernel::{self, KernelError};
+use crate::look::version;
 use crate::store::files::Disk;
 use crate::store::revisions::Revisions;
 use crate::sys::monotonic;
@@ -84,7 +85,7 @@ pub enum RunError {
 pub fn run(options: Options) -> Result<(), RunError> {
     let target = if options.supervised { log::Target::Kmsg } else { log::Target::Stderr };
     log::start(target, "agent");
-    tracing::info!(pid = std::process::id(), "Bascule {} starts", env!("CARGO_PKG_VERSION"));
+    tracing::info!(pid = std::process::id(), "Bascule {} starts", version::running());
     let result = start(options);
     if let Err(error) = &result {
         tracing::error!("{error}");

@@ -20,6 +20,7 @@ use super::source::Loaded;
 use super::survivor::Survivor;
 use crate::control::{self, Call, RunDir};
 use crate::kernel::KernelHandle;
+use crate::look::version;
 use crate::people::power::Pending;
 use crate::prober::parent::{FromProber, Prober};
 use crate::sys::monotonic;
@@ -301,7 +302,7 @@ impl Agent {
         let boottime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
         let around = Surroundings {
             hostname: hostname(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version::running().to_owned(),
             agent_uptime: self.started.elapsed(),
             box_uptime: boottime.map(Duration::from).unwrap_or_default(),
             lateness: self.vrrp.statistics().lateness(),

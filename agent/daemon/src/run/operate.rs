@@ -13,6 +13,7 @@ use bascule_core::time::utc;
 use super::node::{Agent, hostname};
 use crate::init;
 use crate::look::status::role_word;
+use crate::look::version;
 use crate::store;
 use crate::sys::{monotonic, wall};
 
@@ -128,7 +129,7 @@ impl Agent {
 impl Agent {
     fn version_on_trial(&self) -> String {
         let noted = std::fs::read_to_string(self.run_dir.path().join(init::TRIAL));
-        noted.map_or_else(|_| env!("CARGO_PKG_VERSION").to_owned(), |text| text.trim().to_owned())
+        noted.map_or_else(|_| version::running().to_owned(), |text| text.trim().to_owned())
     }
 }
 

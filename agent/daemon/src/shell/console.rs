@@ -6,7 +6,6 @@ use std::time::Duration;
 use bascule_core::ymodem::Heard;
 
 /// A terminal with a person (or a script) at it.
-#[allow(dead_code, reason = "its first users are on their way")]
 pub trait Console {
     /// Prints a line. Plain ASCII, at most as wide as the terminal.
     ///

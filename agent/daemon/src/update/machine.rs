@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bascule_core::bundle::{Keys, Running};
-use bascule_core::release::{Board, Version};
+use bascule_core::release::{Board, RollbackIndex, Version};
 use bascule_core::slot::{Evidence, Record, SlotName};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -129,8 +129,7 @@ impl Machine for ThisBox {
     }
 
     fn release(&self) -> Result<(Board, Version), String> {
-        let text = fs::read_to_string(RELEASE).map_err(|error| format!("{RELEASE}: {error}"))?;
-        release(&text).ok_or_else(|| format!("{RELEASE} does not tell board and version"))
+        Release::of_this_image().map(|release| (release.board, release.version))
     }
 
     fn snapshot(&mut self) -> Result<(), String> {
@@ -149,7 +148,7 @@ impl Machine for ThisBox {
 
 /// The partition of a slot, by what the loader says of its own disk and never by a label: a second disk may carry the
 /// same.
-fn partition(slot: SlotName) -> Result<PathBuf, String> {
+pub fn partition(slot: SlotName) -> Result<PathBuf, String> {
     let line = cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
     let name = line.partition(slot).ok_or("the boot loader names no slots: it is of another release")?;
     let mut found = init::partitions(&name);
@@ -164,10 +163,36 @@ fn partition(slot: SlotName) -> Result<PathBuf, String> {
     }
 }
 
-/// Reads lines of `name=value`.
-fn release(text: &str) -> Option<(Board, Version)> {
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    Some((value("board")?.parse().ok()?, value("version")?.parse().ok()?))
+/// What an image says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// What it is made for.
+    pub board: Board,
+    /// Its version.
+    pub version: Version,
+    /// Its rollback index.
+    pub index: RollbackIndex,
+}
+
+impl Release {
+    /// What the running image says.
+    ///
+    /// # Errors
+    /// When it says nothing.
+    pub fn of_this_image() -> Result<Self, String> {
+        let text = fs::read_to_string(RELEASE).map_err(|error| format!("{RELEASE}: {error}"))?;
+        Self::parse(&text).ok_or_else(|| format!("{RELEASE} does not tell board, version and rollback index"))
+    }
+
+    /// Reads lines of `name=value`.
+    fn parse(text: &str) -> Option<Self> {
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        Some(Self {
+            board: value("board")?.parse().ok()?,
+            version: value("version")?.parse().ok()?,
+            index: value("rollback-index")?.parse().ok()?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -175,9 +200,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_release_file_tells_board_and_version() {
-        let (board, version) = release("name=bascule\nversion=0.1.0\nboard=x86_64\n").unwrap();
-        assert_eq!((board.to_string().as_str(), version), ("x86_64", Version::new(0, 1, 0)));
-        assert!(release("version=0.1.0\n").is_none());
+    fn the_release_file_tells_what_the_image_is() {
+        let text = "version=0.1.0\nboard=x86_64\ncommit=0123456789ab\nrollback-index=3\n";
+        let release = Release::parse(text).unwrap();
+        assert_eq!((release.board.to_string().as_str(), release.version), ("x86_64", Version::new(0, 1, 0)));
+        assert_eq!(release.index, RollbackIndex(3));
+        for missing in ["version", "board", "rollback-index"] {
+            assert!(Release::parse(&text.replace(missing, "x")).is_none(), "{missing}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod lock;
 mod machine;
 mod progress;
 pub mod record;
+mod running;
 mod serial;
 mod show;
 mod source;

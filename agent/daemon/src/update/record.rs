@@ -13,13 +13,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bascule_core::slot::{
-    self, Block, Choice, Evidence, EvidenceError, HEAD, Now, RECORD_LEN, RECORDS, Record, RecordError,
+    self, Block, Choice, Evidence, EvidenceError, HEAD, Image, Now, RECORD_LEN, RECORDS, Record, RecordError,
     Refusal,
 };
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
 use thiserror::Error;
 
+use super::running;
 use crate::init;
 
 /// Longest wait for another process that reads or writes the record.
@@ -59,8 +60,11 @@ pub enum StateError {
     #[error("the boot record does not read back as it was written: the disk is failing, replace it")]
     Differs,
     /// Both copies are lost.
-    #[error("no copy of the boot record can be used ({}; {}): restart once; if it stays so, flash the box anew", .0[0], .0[1])]
+    #[error("no copy of the boot record can be used ({}; {}): restart the box, and it writes a new one", .0[0], .0[1])]
     Lost([RecordError; 2]),
+    /// Both copies are lost, and a new one cannot be made.
+    #[error("both copies of the boot record are lost and no new one can be made ({0}): flash the box anew")]
+    Unknown(String),
     /// Somebody else wrote in between.
     #[error("the boot record was changed meanwhile: look at \"show slots\" and try again")]
     Overtaken,
@@ -236,7 +240,6 @@ pub fn open() -> Result<State<Partition>, StateError> {
 ///
 /// # Errors
 /// When the operation refuses, or the record cannot be read or written.
-#[allow(dead_code, reason = "for the commands of an update")]
 pub fn change(
     operation: impl FnOnce(&Record, &Evidence) -> Result<Record, Refusal>,
 ) -> Result<Record, StateError> {
@@ -296,11 +299,27 @@ pub fn settle() -> Settled {
         Err(StateError::Evidence(EvidenceError::None)) => return Settled::NoSlots,
         Err(error) => return Settled::Off(error.to_string()),
     };
-    open().and_then(|state| settle_with(state, &at)).unwrap_or_else(|error| Settled::Off(error.to_string()))
+    let settled = open().and_then(|state| settle_with(state, &at, || running::image(at.slot)));
+    settled.unwrap_or_else(|error| Settled::Off(error.to_string()))
 }
 
-fn settle_with<D: Device>(state: State<D>, at: &Evidence) -> Result<Settled, StateError> {
-    let record = state.record()?;
+/// `running` tells what the slot holds that runs. It is asked when both copies of the record are lost, for the loader
+/// too: a new one is written then, and counts from the next start on.
+fn settle_with<D: Device>(
+    state: State<D>,
+    at: &Evidence,
+    running: impl FnOnce() -> Result<Image, String>,
+) -> Result<Settled, StateError> {
+    let record = match state.record() {
+        Err(StateError::Lost(_)) if at.generation.is_none() => {
+            let image = running().map_err(StateError::Unknown)?;
+            let record = Record::rebuilt(image, at, state.choice.seen)?;
+            state.commit(&record)?;
+            let alarm = Some(record.reason().to_string());
+            return Ok(Settled::Agreed { now: None, record: Box::new(record), alarm });
+        }
+        found => found?,
+    };
     let (record, alarm) = match record.booted(at)? {
         None => (record.clone(), None),
         Some(next) => {

@@ -129,7 +129,7 @@ impl Disk {
                 for (slot, at, bytes) in std::mem::take(&mut self.cached) {
                     let sectors = bytes.len().div_ceil(512);
                     for sector in 0..sectors {
-                        if self.random() % 2 == 0 {
+                        if self.random().is_multiple_of(2) {
                             let part = sector * 512..bytes.len().min(sector * 512 + 512);
                             self.slots[slot][at + part.start..at + part.end].copy_from_slice(&bytes[part]);
                         }

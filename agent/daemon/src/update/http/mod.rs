@@ -22,6 +22,7 @@ use self::connection::{ConnectError, Connecting, Connection};
 use self::response::{Body, Head, Malformed};
 pub use self::url::{Url, UrlError};
 use super::source::{Got, Source, SourceError};
+use crate::look::version;
 
 /// Most redirections of one request.
 const REDIRECTS: u32 = 5;
@@ -215,7 +216,7 @@ impl Http {
              {range}Connection: close\r\n\r\n",
             self.url.target,
             self.url.authority(),
-            env!("CARGO_PKG_VERSION"),
+            version::running(),
         )
     }
 

@@ -188,7 +188,8 @@ fn a_start_that_fell_back_is_written_down_once() {
     };
     let writes = |device: &Memory| device.writes;
     let before = writes(&device);
-    let Settled::Agreed { record, now, alarm } = settle_with(State::load(&mut device).unwrap(), &at).unwrap()
+    let Settled::Agreed { record, now, alarm } =
+        settle_with(State::load(&mut device).unwrap(), &at, unasked).unwrap()
     else {
         panic!("not settled")
     };
@@ -198,7 +199,7 @@ fn a_start_that_fell_back_is_written_down_once() {
     assert_eq!(writes(&device), before + 2);
     // The agent asks again, and the next start is an ordinary one.
     for at in [at, device.start()] {
-        let settled = settle_with(State::load(&mut device).unwrap(), &at).unwrap();
+        let settled = settle_with(State::load(&mut device).unwrap(), &at, unasked).unwrap();
         assert!(
             matches!(settled, Settled::Agreed { now: Some(Now::Steady), alarm: None, .. }),
             "{settled:?}"
@@ -211,10 +212,43 @@ fn a_start_that_fell_back_is_written_down_once() {
 fn a_loader_of_another_disk_keeps_updates_off_and_nothing_is_written() {
     let mut device = Memory::factory();
     let at = Evidence { slot: SlotName::B, ..device.start() };
-    let error = settle_with(State::load(&mut device).unwrap(), &at).unwrap_err().to_string();
+    let error = settle_with(State::load(&mut device).unwrap(), &at, unasked).unwrap_err().to_string();
     assert!(error.contains("updates stay off. Remove other disks"), "{error}");
+    assert_eq!(device.writes, 0);
+}
+
+fn unasked() -> Result<Image, String> {
+    Err("nobody should ask".to_owned())
+}
+
+#[test]
+fn a_box_that_lost_both_copies_writes_a_new_record_of_what_runs() {
+    let mut device = Memory::factory();
+    for offset in RECORDS {
+        let offset = usize::try_from(offset).unwrap();
+        device.bytes[offset..offset + RECORD_LEN].fill(0);
+    }
+    let at = device.start();
+    assert_eq!((at.generation, at.slot), (None, SlotName::A));
+    let error = settle_with(State::load(&mut device).unwrap(), &at, || Err("no archive".to_owned()));
+    assert!(error.unwrap_err().to_string().contains("(no archive): flash the box anew"));
+    assert_eq!(device.writes, 0);
+    let settled = settle_with(State::load(&mut device).unwrap(), &at, || Ok(image(7))).unwrap();
+    assert!(settled.alarm().unwrap().contains("updates work after a restart"), "{settled:?}");
+    let at = device.start();
+    let settled = settle_with(State::load(&mut device).unwrap(), &at, unasked).unwrap();
+    let Settled::Agreed { record, now: Some(Now::Steady), alarm: None } = settled else {
+        panic!("{settled:?}")
+    };
+    assert_eq!(record.state(SlotName::A), &slot::State::Good(image(7)));
+}
+
+#[test]
+fn a_record_that_the_loader_read_and_this_system_cannot_is_left_alone() {
+    let mut device = Memory::factory();
+    let at = device.start();
     device.bytes.fill(0);
-    let error = settle_with(State::load(&mut device).unwrap(), &at).unwrap_err().to_string();
+    let error = settle_with(State::load(&mut device).unwrap(), &at, unasked).unwrap_err().to_string();
     assert!(error.contains("no copy of the boot record can be used (it is empty; it is empty)"), "{error}");
     assert_eq!(device.writes, 0);
 }
