@@ -110,7 +110,7 @@ fn a_bundle_needs_one_to_four_keys_and_the_build_says_when_no_box_would_take_it(
     let release = SecretKey::read(&keys::new("r", Kind::Release, &dir).unwrap().secret).unwrap();
     let development = SecretKey::development().unwrap();
     let list = trusted(&[&release]);
-    let text = warning(Kind::Release, &list, &[development.public.clone()]).unwrap();
+    let text = warning(Kind::Release, &list, std::slice::from_ref(&development.public)).unwrap();
     assert!(text.contains("release image trusts (r)"), "{text}");
     assert_eq!(warning(Kind::Release, &list, &[development.public, release.public]), None);
     fs::remove_dir_all(dir).unwrap();

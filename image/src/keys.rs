@@ -198,7 +198,7 @@ mod tests {
         let keys = [&one, &two].map(|made| {
             let list = Keys::parse(&fs::read_to_string(&made.list).unwrap()).unwrap();
             let secret = SecretKey::read(&made.secret).unwrap();
-            assert_eq!(list.list(), [secret.public.clone()]);
+            assert_eq!(list.list(), std::slice::from_ref(&secret.public));
             secret.public.id()
         });
         assert_ne!(keys[0], keys[1]);

@@ -29,7 +29,7 @@ fn verdict(gate: &mut Gate, sight: Option<&Sight>) -> (u64, Verdict) {
     (0..=DEADLINE.as_secs() + 1)
         .find_map(|second| match gate.look(at(second), sight) {
             Verdict::Wait(_) => None,
-            other => Some((second, other)),
+            other @ (Verdict::Keep | Verdict::Refuse(_)) => Some((second, other)),
         })
         .expect("a verdict within the deadline")
 }
@@ -39,7 +39,7 @@ fn wanting(change: impl Fn(&mut Sight)) -> Vec<String> {
     change(&mut now);
     match gate().look(at(0), Some(&now)) {
         Verdict::Wait(texts) => texts,
-        other => panic!("{other:?}"),
+        other @ (Verdict::Keep | Verdict::Refuse(_)) => panic!("{other:?}"),
     }
 }
 
@@ -115,7 +115,8 @@ fn an_oops_or_an_older_configuration_refuses_at_once_and_a_newer_one_does_not() 
 #[test]
 fn every_loss_is_named() {
     let web = name("web");
-    let cases: [(&dyn Fn(&mut Sight), &str); 7] = [
+    type Loss<'a> = (&'a dyn Fn(&mut Sight), &'a str);
+    let cases: [Loss<'_>; 7] = [
         (&|now| now.problems = BTreeSet::from(["no eth7".to_owned()]), "no eth7"),
         (
             &|now| drop(now.routers.insert(name("front"), Some("no link".to_owned()))),

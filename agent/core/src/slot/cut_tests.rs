@@ -22,7 +22,7 @@ struct World {
 enum Write {
     /// Copy, offset in it, bytes.
     Record(usize, usize, Vec<u8>),
-    Loader(usize, Block),
+    Loader(usize, Box<Block>),
     Content(SlotName, Option<Image>),
 }
 
@@ -69,7 +69,8 @@ fn torn(old: &[u8], new: &[u8]) -> Vec<Vec<u8>> {
                 .zip(1_u32..)
                 .for_each(|(byte, n)| *byte = (n.wrapping_mul(2_654_435_761) >> 24) as u8);
         };
-        let damages: [&dyn Fn(&mut [u8]); 4] = [&|_| {}, &half, &noise, &|bytes| bytes.fill(0)];
+        type Damage<'a> = &'a dyn Fn(&mut [u8]);
+        let damages: [Damage<'_>; 4] = [&|_| {}, &half, &noise, &|bytes| bytes.fill(0)];
         // What is in the sectors between differs in nothing that counts.
         let end = start == 0 || start + SECTOR == new.len();
         for damage in damages.iter().take(if end { 4 } else { 1 }) {
@@ -114,7 +115,7 @@ impl World {
             Write::Record(copy, at, bytes) => {
                 self.records[*copy][*at..*at + bytes.len()].copy_from_slice(bytes)
             }
-            Write::Loader(copy, block) => self.loaders[*copy] = *block,
+            Write::Loader(copy, block) => self.loaders[*copy] = **block,
             Write::Content(slot, image) => self.content[index(*slot)] = *image,
         }
     }
@@ -127,8 +128,10 @@ impl World {
                 torn(old, bytes).into_iter().map(|bytes| Write::Record(*copy, *at, bytes)).collect()
             }
             Write::Loader(copy, block) => {
-                let blocks = torn(&self.loaders[*copy], block).into_iter();
-                blocks.map(|bytes| Write::Loader(*copy, bytes.try_into().expect("a block"))).collect()
+                let blocks = torn(&self.loaders[*copy], block.as_slice()).into_iter();
+                blocks
+                    .map(|bytes| Write::Loader(*copy, Box::new(bytes.try_into().expect("a block"))))
+                    .collect()
             }
             // Half an image does not load.
             Write::Content(slot, _) => vec![Write::Content(*slot, None)],
@@ -171,9 +174,12 @@ impl World {
                 changed(record.crashed(at, "panic")).map_or_else(Vec::new, |next| put(Ok(next), None))
             }
             Step::Stable => changed(record.stable(at)).map_or_else(Vec::new, |next| put(Ok(next), None)),
-            Step::Restart(broken) => {
-                self.start(broken).write.map(|(copy, block)| Write::Loader(copy, block)).into_iter().collect()
-            }
+            Step::Restart(broken) => self
+                .start(broken)
+                .write
+                .map(|(copy, block)| Write::Loader(copy, Box::new(block)))
+                .into_iter()
+                .collect(),
         }
     }
 
