@@ -57,12 +57,20 @@ pub fn sbin(name: &str) -> PathBuf {
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "held for its drop")] Flock<File>);
 
+/// `path` with `.suffix` behind its whole name: what follows a dot in a version is no extension.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
 /// Waits for the lock of `dir` (a file `dir.lock` beside it).
 ///
 /// # Errors
 /// When the lock file cannot be made.
 pub fn lock(dir: &Path) -> Result<Lock> {
-    let path = dir.with_extension("lock");
+    let path = beside(dir, "lock");
     fs::create_dir_all(path.parent().context("a lock needs a directory")?)?;
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -209,6 +217,13 @@ fn end_of(path: &Path, len: u64) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_beside_a_name_keeps_all_of_it_so_that_two_versions_never_meet() {
+        let one = beside(Path::new("/c/x86_64-6.1.192-2-ab"), "build");
+        assert_eq!(one, Path::new("/c/x86_64-6.1.192-2-ab.build"));
+        assert_ne!(one, beside(Path::new("/c/x86_64-6.1.192-2-cd"), "build"));
+    }
 
     #[test]
     fn a_failed_command_shows_the_end_of_its_log() {

@@ -4,7 +4,8 @@
 //! Both are started directly from the kernel and do the same job: one card, one virtual router, one service. Ours
 //! mounts its data partition, reads its configuration there and runs its consoles, too; the other has everything
 //! in its archive and nothing but a script before keepalived. Times are those of the kernel's log, counted from
-//! its line "Run /init", so firmware, boot loader and kernel are left out: they are the same for both.
+//! its line "Run /init", so firmware, boot loader and kernel are left out: they are the same for both. What the kernel
+//! took until then is given beside it, since a driver that is built in starts there and a module behind it.
 
 mod peer;
 
@@ -121,6 +122,8 @@ impl System {
 /// One start.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Run {
+    /// Of the kernel itself: from its start to that of process 1. What is built in starts here, modules behind it.
+    pub kernel_ms: f64,
     /// From the start of process 1 to VRRP's state Backup.
     pub backup_ms: f64,
     /// From the start of process 1 to the first service in IPVS.
@@ -215,10 +218,10 @@ pub fn command(args: &Args) -> Result<()> {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backup_ms, service_ms, used_mib, with_kernel_mib } = self;
+        let Self { kernel_ms, backup_ms, service_ms, used_mib, with_kernel_mib } = self;
         write!(
             f,
-            "Backup {backup_ms:7.1} ms, service {service_ms:7.1} ms, {used_mib:5.1} MiB used, {with_kernel_mib:5.1} with the kernel"
+            "kernel {kernel_ms:7.1} ms, Backup {backup_ms:7.1} ms, service {service_ms:7.1} ms, {used_mib:5.1} MiB used, {with_kernel_mib:5.1} with the kernel"
         )
     }
 }
@@ -227,6 +230,8 @@ impl Series {
     fn summary(&self) -> BTreeMap<&'static str, (f64, f64)> {
         let of = |get: fn(&Run) -> f64| middle_and_worst(self.runs.iter().map(get));
         BTreeMap::from([
+            ("kernel_ms", of(|run| run.kernel_ms)),
+            ("from_kernel_ms", of(|run| run.kernel_ms + run.service_ms)),
             ("backup_ms", of(|run| run.backup_ms)),
             ("service_ms", of(|run| run.service_ms)),
             ("used_mib", of(|run| run.used_mib)),
@@ -280,6 +285,7 @@ impl Bench {
         let begin = at(BEGIN)?;
         let mib = |bytes: f64| bytes / f64::from(1 << 20);
         Ok(Run {
+            kernel_ms: begin * 1e3,
             backup_ms: (at(backup)? - begin) * 1e3,
             service_ms: (at(service)? - begin) * 1e3,
             used_mib: mib(total - available),
@@ -346,27 +352,31 @@ fn print(results: &Results) {
     }
     let figure = |system: System, name: &str| results.summary[&system][name];
     let (ours, theirs) = (System::Bascule, System::Keepalived);
-    for (name, words) in
-        [("backup_ms", "to Backup"), ("service_ms", "to the first service"), ("used_mib", "memory used")]
-    {
+    for (name, words) in [
+        ("backup_ms", "to Backup"),
+        ("service_ms", "to the first service"),
+        ("from_kernel_ms", "the same with the kernel's own start"),
+        ("used_mib", "memory used"),
+    ] {
         let (our, their) = (figure(ours, name), figure(theirs, name));
         println!(
-            "{words:21}: bascule / keepalived: median x {:.2}, worst x {:.2}",
+            "{words:36}: bascule / keepalived: median x {:.2}, worst x {:.2}",
             our.0 / their.0,
             our.1 / their.1
         );
     }
     println!(
-        "\n{:10} {:>5} {:>9} {:>9} {:>9} {:>9}   MiB used, with the kernel",
-        "", "runs", "Backup", "worst", "service", "worst"
+        "\n{:10} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9}   MiB used, with the kernel",
+        "", "runs", "kernel", "Backup", "worst", "service", "worst"
     );
     for one in &results.series {
         let (backup, service) = (figure(one.system, "backup_ms"), figure(one.system, "service_ms"));
         let (used, whole) = (figure(one.system, "used_mib"), figure(one.system, "with_kernel_mib"));
         println!(
-            "{:10} {:>5} {:>9.1} {:>9.1} {:>9.1} {:>9.1}   {:.1}, {:.1}",
+            "{:10} {:>5} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}   {:.1}, {:.1}",
             one.system,
             one.runs.len(),
+            figure(one.system, "kernel_ms").0,
             backup.0,
             backup.1,
             service.0,

@@ -46,6 +46,25 @@ impl Options {
         Ok(())
     }
 
+    /// The options of a `.config` that Kconfig has completed.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(config: &str) -> Result<Options> {
+        let mut options = BTreeMap::new();
+        for line in config.lines() {
+            if let Some((name, value)) = option(line)? {
+                options.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(Options(options))
+    }
+
+    /// The value of the option `name`, which is without `CONFIG_`.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(&format!("CONFIG_{name}")).map(String::as_str)
+    }
+
     /// As a `.config` to begin with.
     pub fn text(&self) -> String {
         self.0
@@ -62,13 +81,8 @@ impl Options {
     /// # Errors
     /// When `granted` is no `.config`.
     pub fn dropped(&self, granted: &str) -> Result<Vec<String>> {
-        let mut found = BTreeMap::new();
-        for line in granted.lines() {
-            if let Some((name, value)) = option(line)? {
-                found.insert(name, value);
-            }
-        }
-        let became = |name: &str| found.get(name).copied().unwrap_or("n");
+        let found = Options::read(granted)?;
+        let became = |name: &str| found.0.get(name).map_or("n", String::as_str);
         let other = self.0.iter().filter(|(name, value)| became(name) != value.as_str());
         Ok(other.map(|(name, value)| format!("{name}={value} became {}", became(name))).collect())
     }

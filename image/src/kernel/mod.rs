@@ -3,6 +3,7 @@
 
 mod config;
 mod modules;
+pub mod needs;
 pub mod package;
 pub mod source;
 

@@ -96,7 +96,7 @@ fn canonical(name: &str) -> String {
 
 impl Kernel {
     /// Copies the modules of `board`'s lists, uncompressed, with fresh `modules.*` files into
-    /// `into/lib/modules/RELEASE`, which is emptied first. Returns the names that init loads.
+    /// `into/lib/modules/RELEASE`; `into/lib/modules` is emptied first. Returns the names that init loads.
     ///
     /// # Errors
     /// When a module is missing from the kernel, or a file cannot be copied.
@@ -120,10 +120,13 @@ impl Kernel {
             self.release,
             chosen.missing.join(" ")
         );
-        let top = into.join("lib/modules").join(&self.release);
-        if top.exists() {
-            fs::remove_dir_all(&top)?;
+        // Of any release: all that lies there goes into the image.
+        let all = into.join("lib/modules");
+        if all.exists() {
+            fs::remove_dir_all(&all).with_context(|| format!("cannot empty {}", all.display()))?;
         }
+        let top = all.join(&self.release);
+        fs::create_dir_all(&top).with_context(|| format!("cannot make {}", top.display()))?;
         let step = Step::begin(format!("take {} modules of kernel {}", chosen.files.len(), self.release));
         for file in &chosen.files {
             let to = top.join(file);
@@ -134,7 +137,8 @@ impl Kernel {
             }
         }
         for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
-            fs::copy(self.modules.join(name), top.join(name))?;
+            fs::copy(self.modules.join(name), top.join(name))
+                .with_context(|| format!("cannot copy {name} of kernel {}", self.release))?;
         }
         depmod(into, &self.release)?;
         step.done();
@@ -209,6 +213,38 @@ kernel/drivers/net/other.ko: kernel/lib/libcrc32c.ko
                 assert!(names.iter().any(|other| other == name), "{board} needs {name}");
             }
         }
+    }
+
+    #[test]
+    fn a_kernel_with_everything_built_in_leaves_no_module_of_another_behind() {
+        host::need(&["kmod"]).unwrap();
+        let base = std::env::temp_dir().join(format!("bascule-builtin-{}", std::process::id()));
+        let modules = base.join("kernel/lib/modules/2.0");
+        fs::create_dir_all(&modules).unwrap();
+        for (name, text) in [
+            ("modules.dep", ""),
+            ("modules.order", ""),
+            ("modules.builtin", "kernel/fs/ext4/ext4.ko\n"),
+            ("modules.builtin.modinfo", ""),
+        ] {
+            fs::write(modules.join(name), text).unwrap();
+        }
+        let into = base.join("tree");
+        fs::create_dir_all(into.join("lib/modules/1.0")).unwrap();
+        fs::write(into.join("lib/modules/1.0/old.ko"), "old").unwrap();
+        let kernel = Kernel {
+            release: "2.0".into(),
+            image: base.join("image"),
+            vmlinux: None,
+            edition: "2.0".into(),
+            modules,
+            lenient: false,
+        };
+        assert!(kernel.take(&wanted("load ext4"), &into).unwrap().is_empty());
+        let names: Vec<_> =
+            fs::read_dir(into.join("lib/modules")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["2.0"]);
+        fs::remove_dir_all(base).unwrap();
     }
 
     #[test]

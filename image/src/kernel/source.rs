@@ -5,6 +5,7 @@
 //! and the steps here. A build that was interrupted goes on where it stopped.
 
 use super::config::Options;
+use super::needs;
 use super::{Kernel, depmod};
 use crate::apt::Downloads;
 use crate::artifact;
@@ -61,7 +62,7 @@ pub fn build(board: Board, refresh: bool) -> Result<Kernel> {
     let lock = host::lock(&dir)?;
     if !dir.exists() {
         let tree = source.tree()?;
-        let work = dir.with_extension("build");
+        let work = host::beside(&dir, "build");
         configure(board, &asked, &tree, &work)?;
         compile(board, &source, &tree, &work)?;
         collect(board, &work, &dir)?;
@@ -82,8 +83,8 @@ pub fn built(board: Board) -> Result<Option<Kernel>> {
     if dir.exists() { open(&dir).map(Some) } else { Ok(None) }
 }
 
-/// What Kconfig makes of the configuration of `board`: the options that it did not take as they are in `board/`.
-/// `None` when the source is not in the cache.
+/// What Kconfig makes of the configuration of `board`: the options that it did not take as they are in `board/`, and
+/// those that the agent needs and that are off. `None` when the source is not in the cache.
 ///
 /// # Errors
 /// When the configuration cannot be read or Kconfig cannot be run.
@@ -95,7 +96,10 @@ pub fn dropped(board: Board) -> Result<Option<Vec<String>>> {
     let work = cache().join(format!("{board}-check-{}", std::process::id()));
     let granted = kconfig(board, &asked, &source.tree()?, &work);
     let _ = fs::remove_dir_all(&work);
-    asked.dropped(&granted?).map(Some)
+    let granted = granted?;
+    let mut lost = asked.dropped(&granted)?;
+    lost.extend(needs::lacking(&granted)?.into_iter().map(|what| format!("off: {what}")));
+    Ok(Some(lost))
 }
 
 fn cache() -> PathBuf {
@@ -136,10 +140,10 @@ impl Source {
     /// The unpacked source, the same for all boards: builds write elsewhere.
     fn tree(&self) -> Result<PathBuf> {
         let into = cache().join(format!("linux-{}", self.version));
-        let lock = host::lock(&into.with_file_name(format!("linux-{}.tree", self.version)))?;
+        let lock = host::lock(&into)?;
         if !into.exists() {
             let step = Step::begin(format!("unpack the source of Linux {}", self.version));
-            let part = into.with_file_name(format!("linux-{}.part", self.version));
+            let part = host::beside(&into, "part");
             let _ = fs::remove_dir_all(&part);
             fs::create_dir_all(&part)?;
             let mut tar = Command::new("tar");
@@ -211,10 +215,19 @@ fn kconfig(board: Board, asked: &Options, tree: &Path, work: &Path) -> Result<St
 }
 
 fn configure(board: Board, asked: &Options, tree: &Path, work: &Path) -> Result<()> {
-    refuse_dropped(board, &asked.dropped(&kconfig(board, asked, tree, work)?)?)
+    refuse(board, asked, &kconfig(board, asked, tree, work)?)
 }
 
-fn refuse_dropped(board: Board, dropped: &[String]) -> Result<()> {
+/// Refuses a configuration that lacks what was asked for or what the agent needs.
+fn refuse(board: Board, asked: &Options, granted: &str) -> Result<()> {
+    let lacking = needs::lacking(granted)?;
+    if !lacking.is_empty() {
+        bail!(
+            "the agent needs these kernel options; name them in board/linux.config:\n  {}",
+            lacking.join("\n  ")
+        );
+    }
+    let dropped = asked.dropped(granted)?;
     if !dropped.is_empty() {
         bail!(
             "Kconfig does not take these options of board/linux.config and board/{board}/linux.config:\n  {}",
@@ -256,8 +269,7 @@ fn target(board: Board) -> &'static str {
 pub fn adopt(board: Board, work: &Path, dir: &Path) -> Result<Kernel> {
     let config = work.join(".config");
     let granted = fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-    let asked = Options::of(board)?;
-    refuse_dropped(board, &asked.dropped(&granted)?)?;
+    refuse(board, &Options::of(board)?, &granted)?;
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir.parent().context("a directory lies in a directory")?)?;
     collect(board, work, dir)?;
@@ -266,7 +278,7 @@ pub fn adopt(board: Board, work: &Path, dir: &Path) -> Result<Kernel> {
 
 /// Takes what images need out of `work` to `dir`.
 fn collect(board: Board, work: &Path, dir: &Path) -> Result<()> {
-    let part = dir.with_extension("part");
+    let part = host::beside(dir, "part");
     let _ = fs::remove_dir_all(&part);
     let release = fs::read_to_string(work.join("include/config/kernel.release"))?.trim().to_owned();
     let modules = part.join("lib/modules").join(&release);
