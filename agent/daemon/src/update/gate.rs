@@ -91,19 +91,16 @@ pub fn snapshot(place: &Place) -> Result<(), SnapshotError> {
 /// When the verdict could not be written down. The trial goes on then, until init ends it.
 pub fn command(place: &Place) -> Result<(), String> {
     crate::log::start(crate::log::Target::Kmsg, "gate");
-    let verdict = judge(place);
+    let Some(verdict) = judge(place) else { return Ok(()) };
     let written = match &verdict {
-        None => return Ok(()),
-        Some(Verdict::Refuse(reasons)) => {
+        Err(reasons) => {
             reasons.iter().for_each(|reason| tracing::error!("this system is not kept: {reason}"));
             record::change(|record, at| match record.now(at)? {
                 Now::Trial => record.roll_back(at, &reasons.join("; ")),
                 Now::Steady | Now::Activated | Now::Leaving => Err(Refusal::NoTrial(at.slot)),
             })
         }
-        Some(Verdict::Keep | Verdict::Wait(_)) => {
-            record::change(|record, at| record.confirm(at, "the box balances as before"))
-        }
+        Ok(()) => record::change(|record, at| record.confirm(at, "the box balances as before")),
     };
     match (written, verdict) {
         (Err(StateError::Refused(Refusal::NoTrial(_))), _) => {
@@ -112,10 +109,10 @@ pub fn command(place: &Place) -> Result<(), String> {
             Ok(())
         }
         (Err(error), _) => Err(error.to_string()),
-        (Ok(_), Some(Verdict::Refuse(_))) => {
+        (Ok(_), Err(_)) => {
             kill(Pid::from_raw(1), Signal::SIGTERM).map_err(|errno| format!("no restart: {}", errno.desc()))
         }
-        (Ok(_), _) => {
+        (Ok(_), Ok(())) => {
             tracing::warn!("the box balances as before: this system is kept");
             trial_over(place);
             Ok(())
@@ -123,8 +120,8 @@ pub fn command(place: &Place) -> Result<(), String> {
     }
 }
 
-/// Looks until there is a verdict; `None` when the trial ended otherwise.
-fn judge(place: &Place) -> Option<Verdict> {
+/// Looks until there is a verdict: kept, or the reasons against it. `None` when the trial ended otherwise.
+fn judge(place: &Place) -> Option<Result<(), Vec<String>>> {
     let before = before(&place.state_dir);
     let mut gate = Gate::new(before, monotonic());
     let mut told = None;
@@ -134,13 +131,17 @@ fn judge(place: &Place) -> Option<Verdict> {
         let now = monotonic();
         let verdict = gate.look(now, seen.as_ref());
         note(&place.run_dir, &Progress { verdict: verdict.clone(), left: gate.left(now).as_secs() });
-        let Verdict::Wait(wanting) = &verdict else { return Some(verdict) };
-        if told.as_ref() != Some(wanting) {
+        let wanting = match verdict {
+            Verdict::Wait(wanting) => wanting,
+            Verdict::Keep => return Some(Ok(())),
+            Verdict::Refuse(reasons) => return Some(Err(reasons)),
+        };
+        if told.as_ref() != Some(&wanting) {
             match wanting.first() {
                 Some(first) => tracing::info!("on trial, {} things wanting: {first}", wanting.len()),
                 None => tracing::info!("on trial: all is as before; it has to stay so"),
             }
-            told = Some(wanting.clone());
+            told = Some(wanting);
         }
         std::thread::sleep(next.saturating_duration_since(Clock::now()));
     }
