@@ -392,6 +392,10 @@ impl Record {
     /// # Errors
     /// When the loader and the record do not agree.
     pub fn crashed(&self, at: &Evidence, reason: &str) -> Result<Option<Self>, Refusal> {
+        // Another system crashed then, and what became of it is written down already.
+        if at.fallback.is_some() {
+            return Ok(None);
+        }
         match self.now(at)? {
             Now::Steady => {}
             // The loader counts a trial; and who leaves is given up already.

@@ -178,6 +178,7 @@ fn a_trial_without_tries_is_bad_once_the_other_slot_runs() {
         assert_eq!(settled.reason().as_str(), words);
         assert_eq!(settled.now(&at), Ok(Now::Steady));
         assert_eq!(settled.booted(&at), Ok(None), "settled once");
+        assert_eq!(settled.crashed(&at, "watchdog"), Ok(None), "the one on trial crashed, not this one");
         assert!(settled.begin_install(&at, &image(3, 2)).is_ok());
     }
 }
