@@ -114,6 +114,7 @@ pub enum Verdict {
 pub struct Gate {
     before: Sight,
     started: Instant,
+    deadline: Duration,
     /// Since when everything holds.
     holds: Option<Instant>,
 }
@@ -123,7 +124,13 @@ impl Gate {
     /// the box says of itself counts.
     #[must_use]
     pub fn new(before: Sight, now: Instant) -> Self {
-        Self { before, started: now, holds: None }
+        Self { before, started: now, deadline: DEADLINE, holds: None }
+    }
+
+    /// The same with another deadline than [`DEADLINE`]; never a later one.
+    #[must_use]
+    pub fn within(self, deadline: Duration) -> Self {
+        Self { deadline: deadline.min(DEADLINE), ..self }
     }
 
     /// A look at the box; `None` when its agent does not answer.
@@ -143,10 +150,10 @@ impl Gate {
         } else {
             self.holds = None;
         }
-        if now.since(self.started) < DEADLINE {
+        if now.since(self.started) < self.deadline {
             return Verdict::Wait(wanting);
         }
-        let seconds = DEADLINE.as_secs();
+        let seconds = self.deadline.as_secs();
         if wanting.is_empty() {
             return Verdict::Refuse(vec![format!("within {seconds} s it did not hold for long enough")]);
         }
@@ -156,7 +163,7 @@ impl Gate {
     /// Time until the deadline.
     #[must_use]
     pub fn left(&self, now: Instant) -> Duration {
-        DEADLINE.saturating_sub(now.since(self.started))
+        self.deadline.saturating_sub(now.since(self.started))
     }
 
     /// What waiting does not mend.

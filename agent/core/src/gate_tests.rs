@@ -76,6 +76,13 @@ fn an_agent_that_was_started_again_between_two_looks_begins_the_half_minute_anew
 }
 
 #[test]
+fn an_impatient_gate_refuses_sooner_and_never_later() {
+    assert_eq!(verdict(&mut gate().within(Duration::from_secs(40)), None).0, 40);
+    assert_eq!(verdict(&mut gate().within(Duration::from_secs(900)), None).0, DEADLINE.as_secs());
+    assert_eq!(gate().within(Duration::from_secs(40)).left(at(10)), Duration::from_secs(30));
+}
+
+#[test]
 fn what_never_becomes_as_before_is_refused_at_the_deadline_with_the_reason() {
     assert_eq!(
         verdict(&mut gate(), None),

@@ -124,6 +124,9 @@ pub fn command(place: &Place) -> Result<(), String> {
 fn judge(place: &Place) -> Option<Result<(), Vec<String>>> {
     let before = before(&place.state_dir);
     let mut gate = Gate::new(before, monotonic());
+    if let Some(deadline) = init::fault::gate_deadline() {
+        gate = gate.within(deadline);
+    }
     let mut told = None;
     while place.run_dir.join(init::TRIAL).exists() {
         let next = Clock::now() + INTERVAL;
