@@ -142,6 +142,10 @@ fn data(cmdline: &str, loader: &mut Loader, watchdog: &mut Watchdog, alarms: &mu
 /// Writes down how the loader started this system, and counts crashes in a row: the record knows what follows.
 fn settle_record(cause: &Cause, alarms: &mut Alarms) {
     let settled = record::settle();
+    match &settled {
+        record::Settled::Agreed { record, .. } => tracing::info!("slots: {}", record.reason()),
+        record::Settled::NoSlots | record::Settled::Off(_) => {}
+    }
     if let Some(text) = settled.alarm() {
         alarms.raise(text);
     }

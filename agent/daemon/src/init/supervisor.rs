@@ -287,6 +287,7 @@ impl Supervisor {
         let failing = self.agent.alarming().then(|| "the agent ended five times in two minutes".to_owned());
         let overdue = || trial.overdue(now.saturating_duration_since(self.started));
         if let Some(reason) = failing.or_else(overdue) {
+            tracing::error!("this system is not kept: {reason}");
             // If the other system cannot be made the first one, the loader's count leads there.
             if let Err(error) = record::change(|record, at| record.roll_back(at, &reason)) {
                 tracing::error!("the boot record stays as it is: {error}");
