@@ -1,7 +1,7 @@
 //! One box from its disk image: to the status on its console, by every firmware; and with a bad configuration.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bascule_image::board::{Board, Flavour};
@@ -19,6 +19,9 @@ use super::spy::{self, Spy};
 pub const BOOT: Duration = Duration::from_secs(240);
 /// An answer on the console.
 pub const ANSWER: Duration = Duration::from_secs(30);
+
+/// Between two looks at a prompt that is not as wanted.
+const PROMPT: Duration = Duration::from_secs(10);
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -61,6 +64,24 @@ scheduler = "rr"
 real-server."192.0.2.21:80" = {}
 "#;
 
+/// Logs in and waits for a prompt. It tells the role of the moment it was drawn: a box that has just started may be
+/// Backup then, so it is asked for again.
+///
+/// # Errors
+/// Nobody is asked to log in, or the prompt never comes, each within `limit`.
+pub fn log_in_to(machine: &Machine, prompt: &str, limit: Duration) -> Result<()> {
+    machine.log_in(limit)?;
+    let end = Instant::now() + limit;
+    while machine.console.expect(prompt, PROMPT).is_err() {
+        ensure!(Instant::now() < end, "no {prompt:?} within {limit:?}\n{}", machine.console.tail());
+        machine.console.send("")?;
+    }
+    // Prompts that were asked for and come late must not be taken for the answer to what is typed next.
+    thread::sleep(Duration::from_millis(500));
+    machine.console.skip();
+    Ok(())
+}
+
 fn switch_on(context: &Context, slot: &Slot, config: &str, firmware: Firmware) -> Result<Machine> {
     host::need(qemu::packages(slot.board))?;
     let image = context.log("disk.img");
@@ -72,8 +93,7 @@ fn switch_on(context: &Context, slot: &Slot, config: &str, firmware: Firmware) -
 
 /// Types `show status` once the prompt is there, and returns what came.
 fn status(machine: &Machine, prompt: &str) -> Result<String> {
-    machine.log_in(BOOT)?;
-    machine.expect(prompt, BOOT)?;
+    log_in_to(machine, prompt, BOOT)?;
     ask_status(machine)
 }
 
@@ -106,8 +126,7 @@ fn boots(context: &Context, board: Board, flavour: Flavour, firmware: Firmware) 
 /// When it does not get there, and why.
 pub fn boots_slot(context: &Context, slot: &Slot, firmware: Firmware) -> Result<Outcome> {
     let machine = switch_on(context, slot, ALONE, firmware)?;
-    machine.log_in(BOOT)?;
-    machine.expect("alone(MASTER)> ", BOOT)?;
+    log_in_to(&machine, "alone(MASTER)> ", BOOT)?;
     // A box that has just become Master may still be adding its services.
     let text = settled(&machine, |text| !text.contains("NOT IN KERNEL"))?;
     let up = machine.started().elapsed();
@@ -157,8 +176,7 @@ fn init(context: &mut Context) -> Result<Outcome> {
     let setup = Setup::new("box", Board::X86_64, Boot::disk(Board::X86_64, image));
     let setup = spy::wired(setup.user_network().log(context.log("console.log")), "box");
     let machine = setup.start()?;
-    machine.log_in(BOOT)?;
-    machine.expect("alone(MASTER)> ", BOOT)?;
+    log_in_to(&machine, "alone(MASTER)> ", BOOT)?;
     let mut spy = Spy::connect("box", BOOT)?;
     let mut ask = |command: &str| -> Result<(String, i32)> {
         let (text, status) = spy.run(command)?;
@@ -180,7 +198,7 @@ fn init(context: &mut Context) -> Result<Outcome> {
     let before = spy.agent()?.context("no agent runs")?;
     let mut took = Vec::new();
     for _ in 0..6 {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         let old = spy.kill_agent()?;
         spy.other_agent(Some(old), Duration::from_secs(60))?;
         took.push(begin.elapsed());

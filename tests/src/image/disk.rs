@@ -16,7 +16,7 @@ use bascule_image::toolchain::Profile;
 
 use crate::runner::{Case, Context, Outcome};
 
-use super::boot::{ALONE, BOOT};
+use super::boot::{ALONE, BOOT, log_in_to};
 use super::spy::{self, Spy};
 
 /// The cases.
@@ -39,8 +39,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
     let drive = format!("if=none,id=twin,format=raw,file={}", twin.display());
     let machine =
         start(context, &image, "twin", &["-drive", &drive, "-device", "virtio-blk-pci,drive=twin"])?;
-    machine.log_in(BOOT)?;
-    machine.expect("alone(MASTER)> ", BOOT)?;
+    log_in_to(&machine, "alone(MASTER)> ", BOOT)?;
     told("twin", "carry the same partitions")?;
     ensure!(backup_of(&twin)? == [0; 8], "the twin was written to");
     drop(machine);

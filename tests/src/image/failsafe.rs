@@ -12,7 +12,7 @@ use bascule_image::toolchain::Profile;
 
 use crate::runner::{Case, Context, Outcome};
 
-use super::boot::{ALONE, ANSWER, BOOT};
+use super::boot::{ALONE, ANSWER, BOOT, log_in_to};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -33,8 +33,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
     machine.expect("Press f within 3 seconds", BOOT)?;
     machine.console.send_bytes(b"f")?;
     machine.expect("Failsafe: built-in configuration", ANSWER)?;
-    machine.log_in(BOOT)?;
-    machine.expect("FAILSAFE# ", BOOT)?;
+    log_in_to(&machine, "FAILSAFE# ", BOOT)?;
     machine.console.send("show status")?;
     let status = machine.expect("repairs:", ANSWER)?.text;
     ensure!(!status.contains("MASTER") && !status.contains("192.0.2.100"), "in failsafe runs:\n{status}");
@@ -43,7 +42,6 @@ fn run(context: &mut Context) -> Result<Outcome> {
     machine.console.send("reboot")?;
     machine.expect("(y/N) ", ANSWER)?;
     machine.console.send("y")?;
-    machine.log_in(BOOT)?;
-    machine.expect("alone(MASTER)> ", BOOT)?;
+    log_in_to(&machine, "alone(MASTER)> ", BOOT)?;
     Ok(Outcome::Passed("FAILSAFE# after the key, MASTER after a restart".to_owned()))
 }

@@ -1,46 +1,29 @@
-//! A box from the inside: what its processes may do, what its kernel lets nobody do, what is on its disk; and that what
-//! hangs or crashes is restarted by what is outside of it.
+//! A box from the inside: what its processes may do, what its kernel lets nobody do, what is on its disk; that a full
+//! disk and a clock in 1970 are no harm; and that it goes down in order.
 
 use std::fs::OpenOptions;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bascule_image::board::{Board, Flavour};
-use bascule_image::build::{self, Slot};
+use bascule_image::build;
 use bascule_image::disk;
 use bascule_image::host;
-use bascule_image::initramfs::{self, ExtraFile};
 use bascule_image::qemu::{self, Boot, Machine, Setup, login};
 use bascule_image::toolchain::Profile;
 
 use crate::runner::{Case, Context, Outcome};
 
-use super::boot::{ALONE, ANSWER, BOOT};
+use super::boot::{ALONE, ANSWER, BOOT, log_in_to};
 use super::spy::{self, Spy};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![Case {
-        name: "process 1 ends: the kernel panics and the box restarts",
-        limit: Duration::from_secs(600),
-        run: panic,
+        name: "a box from inside: rights given away, kernel closed, disk grown, nothing but what belongs there",
+        limit: Duration::from_secs(900),
+        run: inside,
     }]
-}
-
-/// Written, and not part of a whole run yet.
-pub fn unproven() -> Vec<Case> {
-    vec![
-        Case {
-            name: "a box from inside: rights given away, kernel closed, disk grown, nothing but what belongs there",
-            limit: Duration::from_secs(900),
-            run: inside,
-        },
-        Case {
-            name: "process 1 hangs: the hardware watchdog restarts the box, which tells so",
-            limit: Duration::from_secs(900),
-            run: hang,
-        },
-    ]
 }
 
 /// The disk is grown to this before the first start.
@@ -72,8 +55,7 @@ fn inside(context: &mut Context) -> Result<Outcome> {
     ]);
     let setup = spy::wired(setup.user_network().log(context.log("console.log")), "inside");
     let machine = setup.start()?;
-    machine.log_in(BOOT)?;
-    machine.expect("alone(MASTER)> ", BOOT)?;
+    log_in_to(&machine, "alone(MASTER)> ", BOOT)?;
     let mut spy = Spy::connect("inside", BOOT)?;
     rights(&mut spy)?;
     kernel(&mut spy)?;
@@ -226,61 +208,11 @@ fn orderly(machine: &Machine, spy: &mut Spy) -> Result<()> {
     machine.console.send("reboot")?;
     machine.expect("(y/N) ", ANSWER)?;
     machine.console.send("y")?;
-    machine.log_in(BOOT)?;
-    machine.expect("alone(MASTER)> ", BOOT)?;
+    log_in_to(machine, "alone(MASTER)> ", BOOT)?;
     *spy = Spy::connect("inside", BOOT)?;
     let recovered = ask(spy, "dmesg | grep -i 'recovery complete'")?;
     ensure!(recovered.is_empty(), "after an orderly restart: {recovered}");
     let told = ask(spy, "cat /run/bascule/last-reset")?;
     ensure!(told.starts_with("order\n"), "the last restart: {told:?}");
     Ok(())
-}
-
-/// A slot of an image for development, with a shell inside, that makes a fault.
-fn faulty(context: &Context, flavour: Flavour, fault: &str) -> Result<Slot> {
-    let slot = spy::bugged(context, &build::slot(Board::X86_64, Profile::Lab, flavour)?)?;
-    let release = context.log("release");
-    std::fs::write(&release, "version=0.0.0\nkind=development\n")?;
-    let extra = context.log("release.cpio");
-    let to = "/etc/bascule/release".to_owned();
-    initramfs::extra(&[ExtraFile { from: release, to, mode: 0o644 }], &extra)?;
-    let joined = context.log("faulty");
-    initramfs::concatenate(&[&slot.initramfs, &extra], &joined)?;
-    Ok(Slot { initramfs: joined, cmdline: format!("{} bascule.fail={fault}", slot.cmdline), ..slot })
-}
-
-fn hang(context: &mut Context) -> Result<Outcome> {
-    host::need(qemu::packages(Board::X86_64))?;
-    let slot = faulty(context, Flavour::Generic, "hang")?;
-    let setup = Setup::new("hang", Board::X86_64, Boot::slot(&slot, &[], ""))
-        .arguments(&["-device", "i6300esb"])
-        .log(context.log("console.log"));
-    let machine = spy::wired(setup, "hang").start()?;
-    machine.expect("Press f within", BOOT)?;
-    let mut spy = Spy::connect("hang", BOOT)?;
-    let begin = Instant::now();
-    while ask(&mut spy, "dmesg | grep -c 'process 1 stands still'")? != "1" {
-        ensure!(begin.elapsed() < BOOT, "process 1 does not stand still");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    let begin = Instant::now();
-    machine.expect("Press f within", Duration::from_secs(150))?;
-    let took = begin.elapsed();
-    let mut spy = Spy::connect("hang", BOOT)?;
-    let told = ask(&mut spy, "cat /run/bascule/last-reset")?;
-    ensure!(told.starts_with("watchdog\n") && told.contains("i6300ESB"), "the last restart: {told:?}");
-    Ok(Outcome::Passed(format!("up again {:.0} s after process 1 stood still", took.as_secs_f64())))
-}
-
-fn panic(context: &mut Context) -> Result<Outcome> {
-    host::need(qemu::packages(Board::X86_64))?;
-    let slot = faulty(context, Flavour::Cloud, "panic")?;
-    let setup =
-        Setup::new("panic", Board::X86_64, Boot::slot(&slot, &[], "")).log(context.log("console.log"));
-    let machine = setup.start()?;
-    machine.expect("Kernel panic", BOOT)?;
-    machine.expect("Rebooting in 10 seconds", ANSWER)?;
-    let begin = Instant::now();
-    machine.expect("Kernel panic", BOOT)?;
-    Ok(Outcome::Passed(format!("panicked again {:.0} s later", begin.elapsed().as_secs_f64())))
 }

@@ -9,8 +9,10 @@ mod kernel;
 mod line;
 mod pair;
 mod slots;
+mod sources;
 mod spy;
 mod update;
+mod web;
 
 use bascule_image::board::{Board, Flavour};
 use bascule_image::build;
@@ -21,8 +23,13 @@ use crate::runner::{Case, Group};
 /// Builds what the cases boot, so that a first build does not use up the limit of a case. What cannot be built
 /// fails the cases that need it.
 pub fn prepare(groups: &[Group]) {
-    let mut wanted = vec![(Board::X86_64, Flavour::Generic), (Board::X86_64, Flavour::Cloud)];
-    if groups.iter().flat_map(|group| &group.cases).any(|case| case.name.contains(Board::Aarch64.name())) {
+    let cases = || groups.iter().flat_map(|group| &group.cases);
+    let arm = |case: &Case| case.name.contains(Board::Aarch64.name());
+    let mut wanted = Vec::new();
+    if !cases().all(arm) {
+        wanted.extend([(Board::X86_64, Flavour::Generic), (Board::X86_64, Flavour::Cloud)]);
+    }
+    if cases().any(arm) {
         wanted.push((Board::Aarch64, Flavour::Generic));
     }
     for (board, flavour) in wanted {
@@ -35,8 +42,14 @@ pub fn prepare(groups: &[Group]) {
 /// The tier's cases, in the order they run.
 pub fn groups() -> Vec<Group> {
     let alone = [boot::cases(), pair::cases(), factory::cases()];
-    let beside_another =
-        [update::cases(), hardening::cases(), slots::cases(), line::cases(), kernel::cases()];
+    let beside_another = [
+        update::cases(),
+        slots::cases(),
+        line::cases(),
+        kernel::cases(),
+        failsafe::cases(),
+        sources::cases(),
+    ];
     vec![
         Group::alone(alone.into_iter().flatten().collect()),
         Group::two_at_once(beside_another.into_iter().flatten().collect()),
@@ -45,7 +58,6 @@ pub fn groups() -> Vec<Group> {
 
 /// Cases that were written and no whole run has shown yet: they run when somebody names them.
 pub fn unproven() -> Vec<Case> {
-    let groups =
-        [slots::unproven(), update::unproven(), hardening::unproven(), failsafe::cases(), disk::cases()];
+    let groups = [update::unproven(), sources::unproven(), hardening::cases(), disk::cases()];
     groups.into_iter().flatten().collect()
 }
