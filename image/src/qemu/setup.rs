@@ -87,6 +87,7 @@ pub struct Setup {
     counted: bool,
     extra: Vec<String>,
     log: Option<PathBuf>,
+    writes: Option<PathBuf>,
 }
 
 impl Setup {
@@ -94,7 +95,8 @@ impl Setup {
     #[must_use]
     pub fn new(name: &str, board: Board, boot: Boot) -> Self {
         let (name, nics, extra) = (name.to_owned(), Vec::new(), Vec::new());
-        Self { name, board, boot, memory: 512, nics, once: false, counted: false, extra, log: None }
+        let (log, writes) = (None, None);
+        Self { name, board, boot, memory: 512, nics, once: false, counted: false, extra, log, writes }
     }
 
     /// The machine's name.
@@ -153,6 +155,15 @@ impl Setup {
         self
     }
 
+    /// Records every write and flush of the disk in this file, in the format of the kernel's log-writes target
+    /// (Documentation/admin-guide/device-mapper/log-writes.rst). The record is complete once the machine was ended
+    /// by [`Machine::end`].
+    #[must_use]
+    pub fn record_writes(mut self, path: impl Into<PathBuf>) -> Self {
+        self.writes = Some(path.into());
+        self
+    }
+
     /// The arguments of QEMU but for the serial line, with the program first.
     ///
     /// # Errors
@@ -198,10 +209,7 @@ impl Setup {
                     Firmware::Uefi => vec![word("-bios"), word(uefi(self.board))],
                     Firmware::UBoot => vec![word("-bios"), word("/usr/lib/u-boot/qemu_arm64/u-boot.bin")],
                 };
-                // Commas in a value are doubled; unsafe caching means that the image survives QEMU, not the host.
-                let path = image.display().to_string().replace(',', ",,");
-                words
-                    .extend([word("-drive"), format!("if=none,id=disk,format=raw,cache=unsafe,file={path}")]);
+                words.extend(disk(image, self.writes.as_deref())?);
                 words.extend([word("-device"), word("virtio-blk-pci,drive=disk,bootindex=0")]);
                 Ok(words)
             }
@@ -288,6 +296,25 @@ impl Setup {
         let console = Console::start(&self.name, input, output, &log)?;
         Ok(Machine { setup: self, child, console, errors, started })
     }
+}
+
+/// The disk: an image, and where its writes are recorded. Unsafe caching means that the image survives QEMU, not the
+/// host.
+fn disk(image: &Path, writes: Option<&Path>) -> Result<Vec<String>> {
+    // Commas in a value are doubled.
+    let value = |path: &Path| path.display().to_string().replace(',', ",,");
+    let Some(log) = writes else {
+        let drive = format!("if=none,id=disk,format=raw,cache=unsafe,file={}", value(image));
+        return Ok(vec!["-drive".to_owned(), drive]);
+    };
+    File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let file = |node: &str, path| format!("driver=file,node-name={node},cache.no-flush=on,filename={path}");
+    let nodes = [
+        file("medium", value(image)),
+        file("log", value(log)),
+        "driver=blklogwrites,node-name=disk,file=medium,log=log".to_owned(),
+    ];
+    Ok(nodes.into_iter().flat_map(|node| ["-blockdev".to_owned(), node]).collect())
 }
 
 /// The emulator of a board.
