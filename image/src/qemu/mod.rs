@@ -3,10 +3,12 @@
 mod accel;
 mod console;
 pub mod login;
+mod monitor;
 mod setup;
 
 pub use accel::Accelerator;
 pub use console::{Console, Seen, remove_ours, sockets};
+pub use monitor::Monitor;
 pub use setup::{Boot, Firmware, Setup};
 
 use std::fs;
@@ -68,6 +70,14 @@ impl Machine {
         self.child.kill().with_context(|| format!("cannot kill {}", self.name()))?;
         self.child.wait()?;
         Ok(at)
+    }
+
+    /// Its control line, of a machine that was made with [`Setup::monitored`].
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::connect(&monitor::socket(self.name())?)
     }
 
     /// Ends QEMU in an orderly way, so that what it records is complete; the machine inside is told nothing.

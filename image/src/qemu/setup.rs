@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Accelerator, Console, Machine, console, packages};
+use super::{Accelerator, Console, Machine, console, monitor, packages};
 use crate::board::Board;
 use crate::build::Slot;
 use crate::net::{Netns, Tap, leashed};
@@ -88,6 +88,7 @@ pub struct Setup {
     extra: Vec<String>,
     log: Option<PathBuf>,
     writes: Option<PathBuf>,
+    monitored: bool,
 }
 
 impl Setup {
@@ -96,7 +97,19 @@ impl Setup {
     pub fn new(name: &str, board: Board, boot: Boot) -> Self {
         let (name, nics, extra) = (name.to_owned(), Vec::new(), Vec::new());
         let (log, writes) = (None, None);
-        Self { name, board, boot, memory: 512, nics, once: false, counted: false, extra, log, writes }
+        Self {
+            name,
+            board,
+            boot,
+            memory: 512,
+            nics,
+            once: false,
+            counted: false,
+            extra,
+            log,
+            writes,
+            monitored: false,
+        }
     }
 
     /// The machine's name.
@@ -155,6 +168,21 @@ impl Setup {
         self
     }
 
+    /// Gives it a control line, [`Machine::monitor`].
+    #[must_use]
+    pub fn monitored(mut self) -> Self {
+        self.monitored = true;
+        self
+    }
+
+    /// Starts as a machine that was kept in this file ([`super::Monitor::keep`]), which was made alike and whose disk
+    /// is the same.
+    #[must_use]
+    pub fn resume(self, file: &Path) -> Self {
+        let from = format!("exec:cat '{}'", file.display());
+        self.arguments(&["-incoming", &from])
+    }
+
     /// Records every write and flush of the disk in this file, in the format of the kernel's log-writes target
     /// (Documentation/admin-guide/device-mapper/log-writes.rst). The record is complete once the machine was ended
     /// by [`Machine::end`].
@@ -196,6 +224,10 @@ impl Setup {
             ));
         }
         words.extend(self.boot_arguments()?);
+        if self.monitored {
+            let socket = monitor::socket(&self.name)?;
+            words.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]);
+        }
         words.extend(self.extra.iter().cloned());
         Ok(words)
     }
