@@ -40,6 +40,7 @@ use crate::look::version;
 use crate::store::files::Disk;
 use crate::store::revisions::Revisions;
 use crate::sys::monotonic;
+use crate::update::stop::{self, Phase};
 use crate::vrrpd::{self, VrrpError};
 use crate::{init, log, snapshot};
 
@@ -114,11 +115,18 @@ fn start(options: Options) -> Result<(), RunError> {
     let mut node = Node::resume(survivor.load());
     // The file decides: it is there also after a reboot, and gone only when maintenance was left.
     node.set_maintenance(monotonic(), maintenance.is_kept());
-    node.set_trial(monotonic(), run_dir.path().join(init::TRIAL).exists());
+    let trial = run_dir.path().join(init::TRIAL).exists();
+    node.set_trial(monotonic(), trial);
+    if trial {
+        stop::before(Phase::FirstBoot);
+    }
 
     let (vrrp, outflow) = vrrpd::start(node.routers(monotonic(), &first.config), run_dir.path())?;
     vrrp.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let kernel = kernel::start(Arc::clone(&first.config), vrrp.roles(), outflow.announcements, kernel::POLL)?;
+    if trial {
+        stop::after(Phase::FirstBoot);
+    }
 
     runtime.block_on(async {
         let agent =

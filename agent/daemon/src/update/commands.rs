@@ -17,6 +17,7 @@ use super::machine::{self, Machine};
 use super::progress::Shown;
 use super::serial::{Serial, SerialError};
 use super::source::{self, Source, SourceError};
+use super::stop::{self, Phase};
 use crate::people::{Identity, Place, audit};
 use crate::shell::Agent;
 use crate::shell::console::Console;
@@ -106,7 +107,9 @@ fn activate(machine: &mut dyn Machine, at: At<'_>) -> Result<String, String> {
     let (record, evidence) = known(machine)?;
     let next = record.activate(&evidence, Tries::USUAL).map_err(|error| error.to_string())?;
     machine.snapshot()?;
+    stop::before(Phase::Activate);
     machine.write(&next)?;
+    stop::after(Phase::Activate);
     let slot = next.first();
     let version = next.state(slot).image().map(|image| image.version.to_string()).unwrap_or_default();
     Ok(restart(machine, &format!("Version {version} in slot {slot} is activated")))
@@ -125,7 +128,9 @@ fn roll_back(machine: &mut dyn Machine) -> Result<String, String> {
     let (record, evidence) = known(machine)?;
     let next =
         record.roll_back(&evidence, "rolled back by the operator").map_err(|error| error.to_string())?;
+    stop::before(Phase::Rollback);
     machine.write(&next)?;
+    stop::after(Phase::Rollback);
     Ok(restart(machine, &format!("Slot {} starts next", next.first())))
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::record::{self, StateError};
+use super::stop::{self, Phase};
 use crate::look::icmp::{Echo, Meaning};
 use crate::store::{self, StoreError};
 use crate::sys::monotonic;
@@ -91,7 +92,9 @@ pub fn snapshot(place: &Place) -> Result<(), SnapshotError> {
 /// When the verdict could not be written down. The trial goes on then, until init ends it.
 pub fn command(place: &Place) -> Result<(), String> {
     crate::log::start(crate::log::Target::Kmsg, "gate");
+    stop::before(Phase::Gate);
     let Some(verdict) = judge(place) else { return Ok(()) };
+    stop::after(Phase::Gate);
     let written = match &verdict {
         Err(reasons) => {
             reasons.iter().for_each(|reason| tracing::error!("this system is not kept: {reason}"));
@@ -100,7 +103,12 @@ pub fn command(place: &Place) -> Result<(), String> {
                 Now::Steady | Now::Activated | Now::Leaving => Err(Refusal::NoTrial(at.slot)),
             })
         }
-        Ok(()) => record::change(|record, at| record.confirm(at, "the box balances as before")),
+        Ok(()) => {
+            stop::before(Phase::Commit);
+            let kept = record::change(|record, at| record.confirm(at, "the box balances as before"));
+            stop::after(Phase::Commit);
+            kept
+        }
     };
     match (written, verdict) {
         (Err(StateError::Refused(Refusal::NoTrial(_))), _) => {

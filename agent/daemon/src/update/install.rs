@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use thiserror::Error;
 
 use super::source::{Got, Source, SourceError};
+use super::stop::{self, Phase};
 use super::target::Target;
 
 /// What is written last, in bytes: nothing boots without it.
@@ -159,6 +160,7 @@ pub fn install(
     ledger: &mut dyn Ledger,
     watch: &mut dyn Watch,
 ) -> Result<Verified, InstallError> {
+    stop::before(Phase::Download);
     let (verified, head_len, mut rest) = read_head(rules, source, watch)?;
     let whole = head_len + verified.manifest().payload.length;
     if let Some(have) = source.length().filter(|have| *have != whole) {
@@ -176,8 +178,10 @@ pub fn install(
         let _ = target.write(0, &[0; HEAD]).and_then(|()| target.sync());
         return Err(error);
     }
+    stop::before(Phase::Mark);
     // When this fails it may still have come to the medium. What the slot holds is complete in either case.
     ledger.installed(manifest).map_err(InstallError::Record)?;
+    stop::after(Phase::Mark);
     Ok(verified)
 }
 
@@ -246,6 +250,7 @@ fn fill(
     watch: &mut dyn Watch,
 ) -> Result<(), InstallError> {
     let failed = |doing| move |error| InstallError::Target { doing, error };
+    stop::before(Phase::Write);
     target.write(0, &[0; HEAD]).and_then(|()| target.sync()).map_err(failed("writing"))?;
     let total = manifest.payload.length;
     let mut writer = Writer::new(target);
@@ -266,8 +271,12 @@ fn fill(
         }
     }
     payload.finish()?;
+    stop::after(Phase::Download);
     let first = writer.finish().map_err(failed("writing"))?;
+    stop::after(Phase::Write);
+    stop::before(Phase::Verify);
     read_back(manifest, &first, target, watch)?;
+    stop::after(Phase::Verify);
     target.write(0, &first).and_then(|()| target.sync()).map_err(failed("writing"))?;
     let mut again = vec![0; first.len()];
     target.read(0, &mut again).map_err(failed("reading"))?;

@@ -19,6 +19,7 @@ mod running;
 mod serial;
 mod show;
 mod source;
+pub mod stop;
 mod target;
 
 #[cfg(test)]
