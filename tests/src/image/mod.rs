@@ -1,11 +1,14 @@
 //! Disk images in QEMU: boot, configure, fail over, pull the plug.
 
 mod boot;
+mod cuts;
 mod disk;
 mod factory;
 mod failsafe;
 mod hardening;
 mod kernel;
+mod kills;
+mod life;
 mod line;
 mod pair;
 mod slots;
@@ -58,6 +61,13 @@ pub fn groups() -> Vec<Group> {
 
 /// Cases that were written and no whole run has shown yet: they run when somebody names them.
 pub fn unproven() -> Vec<Case> {
-    let groups = [update::unproven(), sources::unproven(), hardening::cases(), disk::cases()];
+    let groups = [
+        update::unproven(),
+        sources::unproven(),
+        hardening::cases(),
+        disk::cases(),
+        cuts::cases(),
+        kills::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }
