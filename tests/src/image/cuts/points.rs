@@ -248,3 +248,7 @@ pub fn put(log: &Log, image: &File, at: usize, part: Part) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "points_tests.rs"]
+mod tests;
