@@ -139,14 +139,6 @@ fn a_record_that_says_installed_too_early_is_found() {
 }
 
 #[test]
-fn a_flush_that_is_missing_before_the_record_is_found() {
-    let mut steps = RIGHT.to_vec();
-    steps.remove(7);
-    let error = format!("{:#}", replayed("unflushed", &steps).unwrap_err());
-    assert!(error.starts_with("Lost") && error.contains("not whole"), "{error}");
-}
-
-#[test]
 fn a_slot_that_is_overwritten_while_it_starts_is_found() {
     let mut steps = RIGHT.to_vec();
     steps.push(Step::Zero);
