@@ -22,7 +22,9 @@ impl Names for Live<'_> {
         };
         if path == ["interface"] {
             let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-            names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()));
+            // Interfaces are directories; a kernel with bonding built in has a file `bonding_masters` beside them.
+            let interfaces = entries.filter(|entry| entry.path().is_dir());
+            names.extend(interfaces.filter_map(|entry| entry.file_name().into_string().ok()));
             names.sort();
             names.dedup();
         }
