@@ -91,7 +91,7 @@ pub fn assemble(
         kernel: kernel.image.clone(),
         vmlinux: kernel.vmlinux.clone(),
         initramfs: dir.join(format!("initramfs{tag}")),
-        cmdline: cmdline(board)?,
+        cmdline: kernel.command_line(&cmdline(board)?),
         binary: binary.to_path_buf(),
         edition: edition.clone(),
         source: Source::of_this_tree()?,

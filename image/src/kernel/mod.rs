@@ -37,10 +37,20 @@ pub struct Kernel {
     pub vmlinux: Option<PathBuf>,
     /// What else an image depends on beside the release: two builds of one release may differ.
     pub edition: String,
+    /// Words of `board/NAME/cmdline` that it would complain about at every start, because it lacks what they turn off.
+    unknown: &'static [&'static str],
     /// `lib/modules/RELEASE`.
     modules: PathBuf,
     /// It need not have all modules of the lists.
     lenient: bool,
+}
+
+impl Kernel {
+    /// A command line of `board/` without the words that this kernel does not know.
+    pub fn command_line(&self, line: &str) -> String {
+        let words = line.split(' ').filter(|word| !self.unknown.contains(word));
+        words.collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl Origin {

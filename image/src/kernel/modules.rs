@@ -237,9 +237,11 @@ kernel/drivers/net/other.ko: kernel/lib/libcrc32c.ko
             image: base.join("image"),
             vmlinux: None,
             edition: "2.0".into(),
+            unknown: &["sysrq=0"],
             modules,
             lenient: false,
         };
+        assert_eq!(kernel.command_line("quiet sysrq=0 sysrq=01 rdinit=/init"), "quiet sysrq=01 rdinit=/init");
         assert!(kernel.take(&wanted("load ext4"), &into).unwrap().is_empty());
         let names: Vec<_> =
             fs::read_dir(into.join("lib/modules")).unwrap().map(|e| e.unwrap().file_name()).collect();

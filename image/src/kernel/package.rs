@@ -40,7 +40,15 @@ pub fn fetch(board: Board, flavour: Flavour, refresh: bool) -> Result<Kernel> {
     };
     drop(lock);
     let modules = root.join("lib/modules").join(&release);
-    Ok(Kernel { release, image, vmlinux, edition: package, modules, lenient: flavour == Flavour::Cloud })
+    Ok(Kernel {
+        release,
+        image,
+        vmlinux,
+        edition: package,
+        unknown: &[],
+        modules,
+        lenient: flavour == Flavour::Cloud,
+    })
 }
 
 fn meta_package(board: Board, flavour: Flavour) -> &'static str {

@@ -18,6 +18,8 @@ use std::process::Command;
 
 /// The distribution's package with the kernel's source.
 const PACKAGE: &str = "linux-source-6.1";
+/// Turns off what board/linux.config leaves out.
+const NO_SYSRQ: &str = "sysctl.kernel.sysrq=0";
 /// Part of the name of what is kept: rises when the steps of this module change their result.
 const RECIPE: u32 = 1;
 /// What a build needs beside the compiler of the board.
@@ -307,6 +309,7 @@ fn open(dir: &Path) -> Result<Kernel> {
         image: dir.join("kernel"),
         vmlinux: Some(dir.join("vmlinux")).filter(|path| path.exists()),
         edition: name.to_owned(),
+        unknown: &[NO_SYSRQ],
         modules: dir.join("lib/modules").join(&release),
         lenient: false,
         release,
@@ -323,6 +326,15 @@ mod tests {
         let (version, date) = newest(text).unwrap();
         assert_eq!((version.as_str(), date.as_str()), ("6.1.176-1", "Mon, 16 Nov 2026 11:17:40 +0100"));
         assert_eq!(newest("no changelog"), None);
+    }
+
+    #[test]
+    fn the_word_that_is_left_out_of_the_command_line_turns_off_what_is_not_there() {
+        for board in [Board::X86_64, Board::Aarch64] {
+            assert_eq!(Options::of(board).unwrap().value("MAGIC_SYSRQ"), Some("n"), "{board}");
+            let line = crate::slot::cmdline(board).unwrap();
+            assert!(line.split(' ').any(|word| word == NO_SYSRQ), "{board}: {line}");
+        }
     }
 
     #[test]
