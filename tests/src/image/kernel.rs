@@ -1,4 +1,4 @@
-//! The kernel of our own configuration, and the parts of a disk that other builds put together.
+//! The options of the kernel of our own configuration, and the parts of a disk that other builds put together.
 
 use std::fs;
 use std::process::Command;
@@ -10,12 +10,9 @@ use bascule_image::build::{self, Slot};
 use bascule_image::disk::{self, Identity, Seed};
 use bascule_image::edition::Edition;
 use bascule_image::kernel::source;
-use bascule_image::qemu::Firmware;
 use bascule_image::source::Source;
-use bascule_image::toolchain::Profile;
 use bascule_image::{host, parts};
 
-use super::boot;
 use crate::runner::{Case, Context, Outcome};
 
 /// The cases.
@@ -32,8 +29,6 @@ pub fn cases() -> Vec<Case> {
             limit,
             run: genimage,
         },
-        Case { name: "the kernel built from source boots under BIOS", limit, run: bios },
-        Case { name: "the kernel built from source boots under UEFI", limit, run: uefi },
     ]
 }
 
@@ -98,23 +93,4 @@ fn genimage(context: &mut Context) -> Result<Outcome> {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     Ok(Outcome::Passed(told.join(", ")))
-}
-
-fn bios(context: &mut Context) -> Result<Outcome> {
-    boots(context, Firmware::Bios)
-}
-
-fn uefi(context: &mut Context) -> Result<Outcome> {
-    boots(context, Firmware::Uefi)
-}
-
-fn boots(context: &Context, firmware: Firmware) -> Result<Outcome> {
-    let board = Board::X86_64;
-    let Some(kernel) = source::built(board)? else {
-        return Ok(Outcome::Skipped(
-            "it has not been built; `cargo image build --kernel source` does (a quarter of an hour)".into(),
-        ));
-    };
-    let slot = build::slot_with(board, Profile::Lab, &kernel, "source")?;
-    boot::boots_slot(context, &slot, firmware)
 }

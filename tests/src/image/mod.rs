@@ -1,6 +1,7 @@
 //! Disk images in QEMU: boot, configure, fail over, pull the plug.
 
 mod boot;
+mod built_in;
 mod cuts;
 mod disk;
 mod factory;
@@ -68,6 +69,7 @@ pub fn unproven() -> Vec<Case> {
         disk::cases(),
         cuts::cases(),
         kills::cases(),
+        built_in::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
