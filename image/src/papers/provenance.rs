@@ -3,6 +3,7 @@
 //! It is not signed and names no builder that could vouch for it; it tells what to take to build the same again.
 
 use super::{Contents, Recipe, hash};
+use crate::board::Board;
 use crate::host;
 use crate::toolchain::{self, Profile};
 use anyhow::Result;
@@ -11,8 +12,16 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The files of the source tree that decide what an image is, beside the program's own source.
-pub(super) const INPUTS: [&str; 5] =
-    ["Cargo.lock", "board/grub.cfg", "board/layout.toml", "board/modules.txt", "config/factory.toml"];
+pub(super) const INPUTS: [&str; 6] = [
+    "Cargo.lock",
+    "board/grub.cfg",
+    "board/layout.toml",
+    "board/linux.config",
+    "board/modules.txt",
+    "config/factory.toml",
+];
+/// The same in the directory of the board.
+pub(super) const OF_BOARD: [&str; 3] = ["cmdline", "linux.config", "modules.txt"];
 
 /// Renders the provenance of the files `subjects`.
 ///
@@ -21,10 +30,6 @@ pub(super) const INPUTS: [&str; 5] =
 pub fn render(recipe: &Recipe<'_>, contents: &Contents, subjects: &[&Path]) -> Result<String> {
     let Recipe { slot, kernel, profile, origin, seed } = *recipe;
     let compiler = toolchain::compiler(slot.board)?;
-    let profile = match profile {
-        Profile::Release => "release",
-        Profile::Lab => "lab",
-    };
     let subject = subjects.iter().map(|path| named(path)).collect::<Result<Vec<Value>>>()?;
     let edition = &slot.edition;
     let statement = json!({
@@ -35,7 +40,7 @@ pub fn render(recipe: &Recipe<'_>, contents: &Contents, subjects: &[&Path]) -> R
             "buildDefinition": {
                 "buildType": "urn:bascule:cargo-image-build:1",
                 "externalParameters": {
-                    "command": format!("cargo image build --board {} --profile {profile}", slot.board),
+                    "command": command(slot.board, origin, profile),
                     "kernel": origin,
                     "version": edition.version.to_string(),
                     "rollbackIndex": edition.rollback_index,
@@ -65,14 +70,29 @@ pub fn render(recipe: &Recipe<'_>, contents: &Contents, subjects: &[&Path]) -> R
     Ok(serde_json::to_string_pretty(&statement)? + "\n")
 }
 
+/// What was typed, but for keys, seed and edition: those are told beside it.
+pub(super) fn command(board: Board, origin: &str, profile: Profile) -> String {
+    let kernel = match origin {
+        "source" => "--kernel source".to_owned(),
+        flavour => format!("--flavour {flavour}"),
+    };
+    let profile = match profile {
+        Profile::Release => "release",
+        Profile::Lab => "lab",
+    };
+    format!("cargo image build --board {board} {kernel} --profile {profile}")
+}
+
 /// What went in: the sources, and the files made or fetched before.
 fn inputs(recipe: &Recipe<'_>, kernel: &str) -> Result<Vec<Value>> {
     let slot = recipe.slot;
     let commit = slot.source.commit.trim_end_matches("-dirty");
     let mut inputs = vec![json!({ "name": "sources", "digest": { "gitCommit": commit } })];
-    for path in INPUTS.map(|name| (name, host::root().join(name))) {
-        if path.1.is_file() {
-            inputs.push(json!({ "name": path.0, "digest": { "sha256": hash(&path.1)? } }));
+    let own = OF_BOARD.map(|name| format!("board/{}/{name}", slot.board));
+    for name in INPUTS.map(str::to_owned).into_iter().chain(own) {
+        let path = host::root().join(&name);
+        if path.is_file() {
+            inputs.push(json!({ "name": name, "digest": { "sha256": hash(&path)? } }));
         }
     }
     for (name, path) in [

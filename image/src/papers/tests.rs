@@ -145,4 +145,16 @@ fn the_inputs_that_provenance_names_are_in_the_tree() {
     for name in provenance::INPUTS {
         assert!(host::root().join(name).is_file(), "{name}");
     }
+    for board in [Board::X86_64, Board::Aarch64] {
+        for name in provenance::OF_BOARD {
+            assert!(board.dir().join(name).is_file(), "{board}: {name}");
+        }
+    }
+}
+
+#[test]
+fn the_command_that_provenance_names_asks_for_the_kernel_that_was_taken() {
+    let command = |origin| provenance::command(Board::X86_64, origin, crate::toolchain::Profile::Release);
+    assert_eq!(command("source"), "cargo image build --board x86_64 --kernel source --profile release");
+    assert_eq!(command("cloud"), "cargo image build --board x86_64 --flavour cloud --profile release");
 }
