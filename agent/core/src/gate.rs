@@ -184,12 +184,21 @@ impl Gate {
 
     /// What is not as it was, and may become so.
     fn wanting(&self, at: Instant, now: &Sight) -> Vec<String> {
-        let before = &self.before;
         let mut texts = Vec::new();
         if self.holds.is_some_and(|since| now.agent_uptime < at.since(since)) {
             texts.push("the agent was started again".to_owned());
         }
-        texts.extend(now.problems.difference(&before.problems).cloned());
+        texts.extend(now.wanting(&self.before));
+        texts
+    }
+}
+
+impl Sight {
+    /// What is not as it was `before`, on this box or on the other one of a pair, and may become so.
+    #[must_use]
+    pub fn wanting(&self, before: &Self) -> Vec<String> {
+        let now = self;
+        let mut texts: Vec<String> = now.problems.difference(&before.problems).cloned().collect();
         for (name, fault) in &now.routers {
             let old = before.routers.get(name).is_some_and(Option::is_some);
             if let Some(reason) = fault.as_ref().filter(|_| !old) {

@@ -25,6 +25,7 @@ pub mod slot;
 pub mod status;
 pub mod commit;
 pub mod gate;
+pub mod pair;
 pub mod control;
 pub mod node;
 pub mod ymodem;

@@ -19,6 +19,7 @@ mod control;
 mod init;
 mod log;
 mod look;
+mod peer;
 mod people;
 mod prober;
 mod run;
@@ -70,6 +71,15 @@ enum Command {
         #[arg(long, default_value = STATE_DIR)]
         state_dir: PathBuf,
     },
+    /// Listen for the other box of the pair. Started by init.
+    #[command(hide = true)]
+    Peer {
+        #[command(flatten)]
+        at: RunDirArgument,
+        /// Where key and plan are kept.
+        #[arg(long, default_value = STATE_DIR)]
+        state_dir: PathBuf,
+    },
     /// Work with the box as on its console.
     Shell(ShellArguments),
     /// Print (-Ln, -Sn) or empty (-C) the kernel's IPVS table in ipvsadm's own words.
@@ -102,6 +112,20 @@ enum UpdateCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Install, try and keep a bundle on both boxes of the pair, one after the other. Typed on the Master.
+    Pair {
+        /// A path, usb:NAME, http://... or https://...
+        from: String,
+        /// Also when it is older than what runs.
+        #[arg(long)]
+        older: bool,
+        /// Hand over though the other box does not know every connection.
+        #[arg(long)]
+        lose_idle: bool,
+        /// Tell how it ended as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Restart into the installed system, on trial.
     Activate,
     /// Keep the system on trial.
@@ -122,6 +146,13 @@ impl UpdateCommand {
                 format!("update install {from}{}", if *older { " older" } else { "" })
             }
             Self::Status { json } => format!("update status{}", if *json { " | json" } else { "" }),
+            Self::Pair { from, older, lose_idle, json } => {
+                let mut line = format!("update pair {}", bascule_core::config::words::quote(from));
+                for (given, word) in [(older, " older"), (lose_idle, " lose-idle"), (json, " json")] {
+                    line += if *given { word } else { "" };
+                }
+                line
+            }
             Self::Activate => "update activate".to_owned(),
             Self::Confirm => "update confirm".to_owned(),
             Self::Rollback => "update rollback".to_owned(),
@@ -199,6 +230,10 @@ fn main() -> ExitCode {
         Command::Gate { at, state_dir } => {
             confine::enter(confine::Role::Gate);
             report(update::gate::command(&update::gate::Place { run_dir: at.run_dir, state_dir }))
+        }
+        Command::Peer { at, state_dir } => {
+            confine::enter(confine::Role::Peer);
+            report(peer::run(&at.run_dir, &state_dir))
         }
         Command::Shell(arguments) => run_shell(arguments),
         Command::Check { file } => check::command(&file),

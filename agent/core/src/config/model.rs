@@ -30,6 +30,8 @@ pub struct Config {
     pub vrrp: BTreeMap<Name, Vrrp>,
     /// IPVS connection synchronisation between the two boxes of a pair.
     pub sync: Option<Sync>,
+    /// The other box of the pair, for `update pair`.
+    pub peer: Option<Peer>,
     /// Balanced services, by name.
     pub virtual_server: BTreeMap<Name, VirtualServer>,
 }
@@ -188,6 +190,20 @@ pub struct Sync {
     pub group: Ipv4Addr,
     /// UDP port.
     #[serde(default = "default_sync_port")]
+    pub port: Port,
+}
+
+/// The other box of a pair: both are updated by one command. Nothing listens before both boxes have the same key
+/// (`peer key`), which is not part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Peer {
+    /// The other box's own address, never a virtual one.
+    pub address: IpAddr,
+    /// Interface towards it. It has an address of this box in the same network, and only there this box listens.
+    pub interface: IfName,
+    /// TCP port, the same on both boxes.
+    #[serde(default = "default_peer_port")]
     pub port: Port,
 }
 
@@ -374,6 +390,16 @@ impl From<Span> for String {
     }
 }
 
+impl Peer {
+    /// The address of this box that the other one reaches it at.
+    #[must_use]
+    pub fn own(&self, config: &Config) -> Option<IpAddr> {
+        let interface = config.interface.get(&self.interface)?;
+        let near = |prefix: &&Prefix| prefix.contains(&self.address) && prefix.address() != self.address;
+        interface.addresses.iter().find(near).map(Prefix::address)
+    }
+}
+
 impl JsonSchema for Span {
     fn inline_schema() -> bool {
         true
@@ -467,6 +493,9 @@ const fn default_group() -> Ipv4Addr {
 }
 fn default_sync_port() -> Port {
     Port::new(8848).unwrap_or_else(|_| unreachable!("a constant"))
+}
+fn default_peer_port() -> Port {
+    Port::new(7411).unwrap_or_else(|_| unreachable!("a constant"))
 }
 fn default_weight() -> Weight {
     Weight::new(1).unwrap_or(Weight::MIN)

@@ -88,6 +88,8 @@ pub enum Command {
     Ipvsadm(Vec<String>),
     /// Users of this box.
     User(User),
+    /// The key that the two boxes of a pair share.
+    PeerKey(PeerKey),
     /// The other system on the disk.
     Update(Update),
     /// Candidate configuration.
@@ -220,6 +222,17 @@ pub enum Update {
     },
     /// What is installed, what runs, and the latest install.
     Status,
+    /// Both boxes of the pair, one after the other.
+    Pair {
+        /// A path, `usb:NAME`, `http://...` or `https://...`.
+        from: String,
+        /// Also when it is older than what runs.
+        older: bool,
+        /// Connections that the other box does not know may be lost.
+        lose_idle: bool,
+        /// For scripts: how it ended, as JSON.
+        json: bool,
+    },
     /// Start the installed system on trial.
     Activate,
     /// Keep the system on trial.
@@ -228,6 +241,17 @@ pub enum Update {
     Rollback,
     /// Stop a running install, or forget the installed system.
     Cancel,
+}
+
+/// The key that the two boxes of a pair share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerKey {
+    /// Make one and show it once.
+    New,
+    /// Enter the other box's.
+    Set,
+    /// Forget it: nothing listens any more.
+    Clear,
 }
 
 /// Where a bundle comes from.

@@ -30,6 +30,7 @@ pub fn changes(command: &Command) -> bool {
         | Command::Configure(_)
         | Command::Reload
         | Command::RestartAgent
+        | Command::PeerKey(_)
         | Command::User(_) => true,
         Command::Update(update) => *update != Update::Status,
         Command::Candidate(candidate) => candidate_changes(candidate),
@@ -92,6 +93,7 @@ pub fn question(command: &Command) -> Option<String> {
         | Command::Reload
         | Command::RestartAgent
         | Command::Ipvsadm(_)
+        | Command::PeerKey(_)
         | Command::User(_)
         | Command::Candidate(_) => None,
     }
@@ -99,6 +101,9 @@ pub fn question(command: &Command) -> Option<String> {
 
 fn update_question(update: &Update) -> Option<String> {
     match update {
+        Update::Pair { .. } => {
+            Some("Update both boxes: the other one restarts first, then this one?".to_owned())
+        }
         Update::Activate => Some("Restart this box into the installed system, on trial?".to_owned()),
         Update::Rollback => Some("Restart this box into the system that ran before?".to_owned()),
         Update::Install { .. } | Update::Status | Update::Confirm | Update::Cancel => None,

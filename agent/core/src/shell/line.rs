@@ -143,9 +143,15 @@ pub const fn has_output(command: &Command) -> bool {
         | Command::Logout
         | Command::Reload
         | Command::RestartAgent
+        | Command::PeerKey(_)
         | Command::User(_)
         | Command::Update(
-            Update::Install { .. } | Update::Activate | Update::Confirm | Update::Rollback | Update::Cancel,
+            Update::Install { .. }
+            | Update::Pair { .. }
+            | Update::Activate
+            | Update::Confirm
+            | Update::Rollback
+            | Update::Cancel,
         )
         | Command::Candidate(
             Candidate::Edit(_)

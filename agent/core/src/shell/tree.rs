@@ -2,7 +2,7 @@
 //! `docs/command-reference.md` come from here.
 
 use super::args::Kind;
-use super::command::{BundleFrom, Candidate, Command, Monitor, Role, Show, Update, User, When};
+use super::command::{BundleFrom, Candidate, Command, Monitor, PeerKey, Role, Show, Update, User, When};
 use super::grammar::{Node, arg, word};
 use crate::control::Open;
 use crate::overrides::{Operation, ServerOverride, ServiceOverride};
@@ -127,6 +127,11 @@ pub static OPERATIONAL: &[N] = &[
     )
     .run(|_| Some(Command::Candidate(Candidate::SaveRescue)))]),
     word("update", "the other system on the disk: install, try, keep or drop it").then(UPDATE),
+    word("peer", "the other box of the pair").then(&[word("key", "the key that both boxes share").then(&[
+        word("new", "make one and show it once").run(|_| Some(Command::PeerKey(PeerKey::New))),
+        word("set", "enter that of the other box").run(|_| Some(Command::PeerKey(PeerKey::Set))),
+        word("clear", "forget it").run(|_| Some(Command::PeerKey(PeerKey::Clear))),
+    ])]),
     word("user", "users of this box").then(&[
         word("add", "a new user; the password is asked for").then(&[arg(
             "NAME",
@@ -284,6 +289,13 @@ static UPDATE: &[N] = &[
             .run(|a| Some(install(BundleFrom::Text(a.text("BUNDLE")?), a)))
             .with(OLDER),
     ]),
+    word("pair", "install, try and keep a bundle on both boxes, one after the other").then(&[arg(
+        "BUNDLE",
+        Kind::Text,
+        "path, usb:NAME or http(s)://...",
+    )
+    .run(pair)
+    .with(PAIR)]),
     word("rollback", "restart into the system that ran before")
         .run(|_| Some(Command::Update(Update::Rollback))),
     word("status", "what is installed, what runs, and the latest install")
@@ -291,6 +303,11 @@ static UPDATE: &[N] = &[
 ];
 
 static OLDER: &[N] = &[word("older", "also when it is older than what runs")];
+static PAIR: &[N] = &[
+    word("older", "also when it is older than what runs"),
+    word("lose-idle", "hand over though the other box does not know every connection"),
+    word("json", "tell how it ended as JSON, for scripts"),
+];
 static COUNT: &[N] =
     &[word("count", "how many").then(&[arg("COUNT", Kind::Number(1, 1_000_000), "how many")])];
 static DEADLINE: &[N] = &[word("deadline", "out after this time, whatever is left").then(&[arg(
@@ -309,6 +326,12 @@ const fn show(what: Show) -> Option<Command> {
 
 fn install(from: BundleFrom, args: &Args<'_>) -> Command {
     Command::Update(Update::Install { from, older: args.has("older") })
+}
+
+fn pair(args: &Args<'_>) -> Option<Command> {
+    let from = args.text("BUNDLE")?;
+    let (older, lose_idle, json) = (args.has("older"), args.has("lose-idle"), args.has("json"));
+    Some(Command::Update(Update::Pair { from, older, lose_idle, json }))
 }
 
 const fn operate(operation: Operation) -> Command {

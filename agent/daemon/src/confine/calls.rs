@@ -69,7 +69,7 @@ const MOUNTS: &[libc::c_long] = &[libc::SYS_mount, libc::SYS_umount2];
 /// What `role` is denied.
 fn denied(role: Role) -> impl Iterator<Item = libc::c_long> {
     let mounts: &[libc::c_long] = match role {
-        Role::Agent | Role::Gate => MOUNTS,
+        Role::Agent | Role::Gate | Role::Peer => MOUNTS,
         Role::Shell => &[],
     };
     ALWAYS.iter().chain(MACHINE).chain(mounts).copied()

@@ -25,6 +25,8 @@ pub enum Role {
     Shell,
     /// Judges a system on trial.
     Gate,
+    /// Listens for the other box of the pair.
+    Peer,
 }
 
 /// Numbers of capabilities (`include/uapi/linux/capability.h`).
@@ -78,6 +80,8 @@ impl Role {
             ],
             // It pings gateways. The boot record, a file of /dev, belongs to its user.
             Self::Gate => &[cap::NET_RAW],
+            // It binds to an interface, pings gateways, and writes boot record and slots, whose user it is.
+            Self::Peer => &[cap::NET_RAW],
         }
     }
 
@@ -90,7 +94,7 @@ impl Role {
     const fn group(self) -> groups::Group {
         match self {
             Self::Agent => groups::Group::Agent,
-            Self::Shell | Self::Gate => groups::Group::Shell,
+            Self::Shell | Self::Gate | Self::Peer => groups::Group::Shell,
         }
     }
 
@@ -99,6 +103,7 @@ impl Role {
         match self {
             Self::Agent => -900,
             Self::Gate => -500,
+            Self::Peer => 200,
             Self::Shell => 300,
         }
     }
@@ -139,7 +144,7 @@ mod tests {
     fn no_process_keeps_a_capability_that_gives_it_the_kernel() {
         // CAP_SYS_MODULE, _RAWIO, _PTRACE, _BOOT, _SETPCAP, _MAC_*, _BPF, _PERFMON, _DAC_OVERRIDE, _MKNOD.
         for forbidden in [16, 17, 19, 22, 8, 32, 33, 39, 38, 1, 27] {
-            for role in [Role::Agent, Role::Shell, Role::Gate] {
+            for role in [Role::Agent, Role::Shell, Role::Gate, Role::Peer] {
                 assert_eq!(role.mask() >> forbidden & 1, 0, "{role:?} has capability {forbidden}");
             }
         }

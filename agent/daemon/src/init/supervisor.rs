@@ -24,6 +24,7 @@ use super::watchdog::Watchdog;
 use super::{
     RUN_DIR, STATE_DIR, console, disk, harden, heartbeat, load_drivers, on_trial, signals, want_failsafe,
 };
+use crate::peer;
 use crate::people::power::{self, Pending};
 use crate::sys::monotonic;
 use crate::update::record;
@@ -43,6 +44,8 @@ const AGENT: &[&str] = &[
 ];
 /// The judge of a system on trial.
 const GATE: &[&str] = &["gate", "--run-dir", RUN_DIR, "--state-dir", STATE_DIR];
+/// The listener for the other box of a pair.
+const PEER: &[&str] = &["peer", "--run-dir", RUN_DIR, "--state-dir", STATE_DIR];
 /// How often the heartbeat is looked at and the watchdog fed.
 const TICK: Duration = Duration::from_secs(2);
 /// How often the consoles are looked at while the key for failsafe is offered.
@@ -78,6 +81,8 @@ pub struct Supervisor {
     agent: Service,
     /// In a trial boot, until it has judged.
     gate: Option<Service>,
+    /// While there is a key for the other box of the pair.
+    peer: Option<Service>,
     shells: Vec<Service>,
     /// While the key for failsafe is offered.
     offer: Option<Offer>,
@@ -111,6 +116,7 @@ impl Supervisor {
             parts,
             agent: Service::new("agent", AGENT, now),
             gate,
+            peer: None,
             shells: consoles.into_iter().map(shell).collect(),
             offer,
             growth,
@@ -153,7 +159,7 @@ impl Supervisor {
     }
 
     fn services(&mut self) -> impl Iterator<Item = &mut Service> {
-        std::iter::once(&mut self.agent).chain(&mut self.gate).chain(&mut self.shells)
+        std::iter::once(&mut self.agent).chain(&mut self.gate).chain(&mut self.peer).chain(&mut self.shells)
     }
 
     /// Starts what waits to be started, looks after the agent; how long nothing else is to be done.
@@ -167,6 +173,9 @@ impl Supervisor {
             self.look_at_hardware(now);
             self.look_at_growth();
             self.look_at_trial(now);
+            if self.peer.is_none() && peer::wanted(Path::new(STATE_DIR)) {
+                self.peer = Some(Service::new("peer", PEER, now));
+            }
         }
         self.look_at_plan();
         let longest = if self.offer.is_some() { KEY } else { TICK };
@@ -309,6 +318,10 @@ impl Supervisor {
             // A gate that ends as it should has judged.
             if meant && self.gate.as_ref().is_some_and(|gate| gate.pid() == Some(pid)) {
                 self.gate = None;
+            }
+            // Without a key it has nothing to do.
+            if meant && self.peer.as_ref().is_some_and(|peer| peer.pid() == Some(pid)) {
+                self.peer = None;
             }
             for service in self.services().filter(|service| service.pid() == Some(pid)) {
                 service.ended(&how, meant, now);

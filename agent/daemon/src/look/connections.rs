@@ -127,7 +127,7 @@ struct Found {
     unread: u64,
 }
 
-fn read(files: &Files, wanted: impl Fn(&Entry) -> bool) -> Result<Found, LookError> {
+fn read(files: &Files, mut wanted: impl FnMut(&Entry) -> bool) -> Result<Found, LookError> {
     let failed = |error: std::io::Error| LookError::Kernel {
         what: "the connections".to_owned(),
         error: format!("{TABLE}: {error}"),
@@ -236,6 +236,26 @@ fn to_json(entry: &Entry) -> Value {
         "engine": entry.engine.as_ref().map(|(name, _)| name),
         "engine_data": entry.engine.as_ref().map(|(_, data)| data),
     })
+}
+
+/// Every connection, templates aside.
+///
+/// # Errors
+/// When the kernel has no such table.
+pub fn each(mut take: impl FnMut(&Entry)) -> Result<(), LookError> {
+    read(&Files::default(), |entry| {
+        if !entry.is_template() {
+            take(entry);
+        }
+        false
+    })
+    .map(drop)
+}
+
+/// Whether this kernel balances at all: without a service there may be no table.
+#[must_use]
+pub fn balances() -> bool {
+    Files::default().path(TABLE).exists()
 }
 
 /// How many entries began on this box, and how many came by synchronisation; `None` when the kernel does not tell.

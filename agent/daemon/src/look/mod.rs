@@ -48,6 +48,7 @@ use crate::shell::Agent;
 
 pub use self::arping::arping;
 pub use self::check::check;
+pub use self::connections::{Entry, balances, each as each_connection};
 pub use self::monitor::monitor;
 pub use self::ping::ping;
 #[allow(unused_imports, reason = "for the support bundle")]
@@ -153,7 +154,7 @@ pub fn show(what: &Show, agent: &dyn Agent) -> Result<Report, LookError> {
         Show::Sync => sync::show(files),
         Show::Configuration { path, set } => configuration::show(path, *set, agent),
         Show::Commits => commits::show(agent),
-        Show::Update => Ok(crate::update::show(Path::new(crate::RUN_DIR))),
+        Show::Update => Ok(crate::update::show(Path::new(crate::RUN_DIR), Path::new(crate::STATE_DIR))),
         Show::Slots => boot::slots(files),
         Show::TechSupport => Ok(tech::show(agent)),
         Show::Audit { lines } => Ok(audit::report(Path::new(STATE_DIR), *lines)),

@@ -20,7 +20,7 @@ mod setup;
 pub mod users;
 
 #[cfg(test)]
-mod scripted;
+pub mod scripted;
 
 use std::path::PathBuf;
 

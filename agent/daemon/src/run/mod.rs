@@ -37,6 +37,7 @@ use self::survivor::Survivor;
 use crate::control::{ControlError, RunDir};
 use crate::kernel::{self, KernelError};
 use crate::look::version;
+use crate::peer::plan::Plan;
 use crate::store::files::Disk;
 use crate::store::revisions::Revisions;
 use crate::sys::monotonic;
@@ -116,7 +117,8 @@ fn start(options: Options) -> Result<(), RunError> {
     // The file decides: it is there also after a reboot, and gone only when maintenance was left.
     node.set_maintenance(monotonic(), maintenance.is_kept());
     let trial = run_dir.path().join(init::TRIAL).exists();
-    node.set_trial(monotonic(), trial);
+    // After its part of an update of the pair it stays behind until it knows the connections.
+    node.set_trial(monotonic(), trial || Plan::behind(&state_dir));
     if trial {
         stop::before(Phase::FirstBoot);
     }

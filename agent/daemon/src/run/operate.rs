@@ -121,15 +121,16 @@ impl Agent {
             confirm: self.commits.confirm_in(),
             failsafe: self.commits.failsafe(),
             generation: self.commits.generation(),
-            testing: self.node.overrides().trial().then(|| self.version_on_trial()),
+            testing: self.node.overrides().trial().then(|| self.version_on_trial()).flatten(),
         }
     }
 }
 
 impl Agent {
-    fn version_on_trial(&self) -> String {
-        let noted = std::fs::read_to_string(self.run_dir.path().join(init::TRIAL));
-        noted.map_or_else(|_| version::running().to_owned(), |text| text.trim().to_owned())
+    /// None when the trial is over, and the box only stays behind.
+    fn version_on_trial(&self) -> Option<String> {
+        let noted = std::fs::read_to_string(self.run_dir.path().join(init::TRIAL)).ok()?;
+        Some(noted.trim().to_owned())
     }
 }
 

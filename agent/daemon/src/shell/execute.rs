@@ -18,6 +18,7 @@ use super::tty::Terminal;
 use super::{Agent, Outcome, Shell, output};
 use crate::control::ControlError;
 use crate::look;
+use crate::peer;
 use crate::people::audit::{self, Entry};
 use crate::people::power::{Leave, Pending};
 use crate::people::{self, bundle};
@@ -109,12 +110,15 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 self.written(report.and_then(|r| bundle::support(&self.place, to.as_deref(), &r, now)))
             }
             Command::User(user) => worked(people::manage(&mut self.desk, &self.place, &self.who, user)),
-            Command::Update(Update::Status) => self.print(update::show(&self.place.run_dir), line),
+            Command::Update(Update::Status) => {
+                self.print(update::show(&self.place.run_dir, &self.place.state_dir), line)
+            }
             Command::Update(command) => {
                 let at = update::At { place: &self.place, who: &self.who, agent: &self.agent };
                 let mut machine = update::ThisBox::new(&self.place.run_dir, &self.place.state_dir);
                 worked(update::carry_out(&mut self.desk, &mut machine, at, command))
             }
+            Command::PeerKey(what) => worked(peer::key_command(&mut self.desk, &self.place, *what)),
             Command::FactoryReset => match people::reset::begin(&self.place) {
                 Ok(()) => self.done("The box restarts and wipes its data."),
                 Err(reason) => self.refuse(&reason),
@@ -173,7 +177,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             return self.print(report, line);
         }
         if matches!(show, Show::Update) {
-            return self.print(update::show(&self.place.run_dir), line);
+            return self.print(update::show(&self.place.run_dir, &self.place.state_dir), line);
         }
         if let Show::Audit { lines } = show {
             return self.print(audit::report(&self.place.state_dir, *lines), line);

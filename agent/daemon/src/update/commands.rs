@@ -18,6 +18,7 @@ use super::progress::Shown;
 use super::serial::{Serial, SerialError};
 use super::source::{self, Source, SourceError};
 use super::stop::{self, Phase};
+use crate::peer;
 use crate::people::{Identity, Place, audit};
 use crate::shell::Agent;
 use crate::shell::console::Console;
@@ -59,6 +60,10 @@ pub fn carry_out(
         Update::Install { from, older } => {
             let older = if *older { Older::Install } else { Older::Refuse };
             return install_bundle(console, machine, at, &lock, from, older);
+        }
+        Update::Pair { from, older, lose_idle, json } => {
+            let wish = peer::Wish { from, older: *older, lose_idle: *lose_idle, json: *json };
+            return peer::update_pair(console, machine, at, &lock, &wish);
         }
         Update::Status => return Ok(true),
         Update::Activate => activate(machine, at),
@@ -102,7 +107,11 @@ fn no_commit_waits(agent: &dyn Agent) -> Result<(), String> {
     }
 }
 
-fn activate(machine: &mut dyn Machine, at: At<'_>) -> Result<String, String> {
+/// Restarts into the installed system, on trial.
+///
+/// # Errors
+/// Why not. Nothing was changed then.
+pub fn activate(machine: &mut dyn Machine, at: At<'_>) -> Result<String, String> {
     no_commit_waits(at.agent)?;
     let (record, evidence) = known(machine)?;
     let next = record.activate(&evidence, Tries::USUAL).map_err(|error| error.to_string())?;
@@ -249,6 +258,61 @@ fn install_bundle(
     finish(console, machine, lock, state, &record, result)
 }
 
+/// Why a bundle was not installed for a pair.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// Somebody wanted it to end.
+    Cancelled,
+    /// For this reason.
+    Failed(String),
+}
+
+/// Installs a bundle as `update install` does, for whoever shows by himself how it goes.
+///
+/// # Errors
+/// Why it is not installed.
+pub fn install_from(
+    machine: &mut dyn Machine,
+    at: At<'_>,
+    lock: &Lock,
+    label: &str,
+    older: Older,
+    source: &mut dyn Source,
+    watch: &mut dyn Watch,
+) -> Result<Verified, NotDone> {
+    let (record, evidence) = prepare(machine, at).map_err(NotDone::Failed)?;
+    let mut state = State {
+        source: label.to_owned(),
+        user: at.who.name.to_string(),
+        slot: evidence.slot.other().to_string(),
+        version: None,
+        step: "receiving".to_owned(),
+        done: 0,
+        total: 0,
+        note: None,
+        started: audit::now(),
+        ended: None,
+    };
+    lock.tell(&state);
+    let result = write_slot(machine, &record, evidence, older, source, watch);
+    state.ended = Some(audit::now());
+    state.step = if result.is_ok() { "installed" } else { "failed" }.to_owned();
+    let result = match result {
+        Ok(verified) => {
+            state.version = Some(verified.manifest().version.to_string());
+            Ok(verified)
+        }
+        Err(NotWritten::Unprepared(reason)) => Err(NotDone::Failed(reason)),
+        Err(NotWritten::Failed(InstallError::Cancelled)) => Err(NotDone::Cancelled),
+        Err(NotWritten::Failed(error)) => Err(NotDone::Failed(error.to_string())),
+    };
+    if let Err(NotDone::Failed(reason)) = &result {
+        state.note = Some(reason.clone());
+    }
+    lock.tell(&state);
+    result
+}
+
 /// Why a slot was not written.
 enum NotWritten {
     /// Nothing was begun.
@@ -263,14 +327,14 @@ fn write_slot(
     evidence: Evidence,
     older: Older,
     source: &mut dyn Source,
-    shown: &mut Shown<'_>,
+    watch: &mut dyn Watch,
 ) -> Result<Verified, NotWritten> {
     let mut target = machine.target(evidence.slot.other()).map_err(NotWritten::Unprepared)?;
     let running = machine::running(machine, record, target.length()).map_err(NotWritten::Unprepared)?;
     let keys = machine.keys().map_err(NotWritten::Unprepared)?;
     let rules = Rules { keys, running, older };
     let mut book = Book { machine, record: record.clone(), at: evidence };
-    install(&rules, source, target.as_mut(), &mut book, shown).map_err(NotWritten::Failed)
+    install(&rules, source, target.as_mut(), &mut book, watch).map_err(NotWritten::Failed)
 }
 
 /// Says how it went, here and for the other consoles. `before` is the record before it began.

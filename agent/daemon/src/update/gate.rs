@@ -20,6 +20,7 @@ use thiserror::Error;
 use super::record::{self, StateError};
 use super::stop::{self, Phase};
 use crate::look::icmp::{Echo, Meaning};
+use crate::peer::plan::Plan;
 use crate::store::{self, StoreError};
 use crate::sys::monotonic;
 use crate::{control, init};
@@ -164,13 +165,22 @@ pub fn trial_over(place: &Place) {
     if let Err(error) = store::remove(&place.run_dir.join(init::TRIAL)) {
         tracing::warn!("{error}");
     }
-    match control::ask(&place.run_dir, &Request::TrialOver) {
-        Ok(_) => {}
-        // An agent that starts finds the trial over.
-        Err(error) => tracing::warn!("the agent was not told that the trial is over: {error}"),
+    if Plan::behind(&place.state_dir) {
+        tracing::info!("the pair is updated: this box stays behind until it knows the connections");
+    } else {
+        end_behind(&place.run_dir);
     }
     if let Err(error) = store::remove(&place.state_dir.join(BEFORE)) {
         tracing::warn!("{error}");
+    }
+}
+
+/// The virtual routers go by their priorities again.
+pub fn end_behind(run_dir: &Path) {
+    match control::ask(run_dir, &Request::TrialOver) {
+        Ok(_) => {}
+        // An agent that starts finds the trial over.
+        Err(error) => tracing::warn!("the agent was not told that the trial is over: {error}"),
     }
 }
 
@@ -193,7 +203,7 @@ fn note(run_dir: &Path, progress: &Progress) {
 }
 
 /// The box as it is now; `None` when its agent does not answer.
-fn sight(run_dir: &Path) -> Option<Sight> {
+pub fn sight(run_dir: &Path) -> Option<Sight> {
     let Ok(Reply::Status(status)) = control::ask(run_dir, &Request::Status) else { return None };
     let Ok(Reply::Standing(standing)) = control::ask(run_dir, &Request::Standing(None)) else { return None };
     let Ok(Reply::Lines(lines)) = control::ask(run_dir, &Request::Configuration) else { return None };

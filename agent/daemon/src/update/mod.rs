@@ -25,11 +25,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use self::commands::{At, carry_out};
-pub use self::machine::ThisBox;
-pub use self::show::show;
+pub use self::commands::{At, NotDone, activate, carry_out, install_from};
+pub use self::install::{Step, Stop, Watch};
+pub use self::lock::Lock;
+pub use self::machine::{Machine, ThisBox};
+pub use self::progress::bar;
 #[cfg(test)]
-pub use self::{
-    serial::Serial,
-    source::{Got, Source},
-};
+pub use self::serial::Serial;
+pub use self::show::show;
+pub use self::source::{Got, Source, SourceError, open};

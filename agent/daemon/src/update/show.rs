@@ -12,11 +12,21 @@ use serde_json::json;
 use super::gate::Progress;
 use super::lock::{self, State};
 use super::machine::{Machine, ThisBox};
+use crate::peer::plan::Plan;
 
 /// Of this box.
 #[must_use]
-pub fn show(run_dir: &Path) -> Report {
-    status(&mut ThisBox::new(run_dir, run_dir), run_dir)
+pub fn show(run_dir: &Path, state_dir: &Path) -> Report {
+    let mut report = status(&mut ThisBox::new(run_dir, state_dir), run_dir);
+    if let Some(plan) = Plan::load(state_dir) {
+        let when = match plan.ended {
+            Some(ended) => format!(" (ended {} UTC)", utc(ended)),
+            None => format!(" (begun {} UTC)", utc(plan.started)),
+        };
+        wrap(&mut report.lines, "pair         ", &format!("{}{when}", plan.text));
+        report.json["pair"] = serde_json::to_value(&*plan).unwrap_or_default();
+    }
+    report
 }
 
 /// Of a box.
@@ -67,6 +77,14 @@ fn slots(record: &Record, at: &Evidence) -> Vec<String> {
     ]);
     wrap(&mut lines, "last change  ", record.reason().as_str());
     lines
+}
+
+impl Progress {
+    /// In words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        judged(self)
+    }
 }
 
 /// What the gate says of the system that started on trial.

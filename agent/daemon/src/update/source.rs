@@ -69,6 +69,9 @@ pub enum SourceError {
     /// The server, or the way to it.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The other box of the pair.
+    #[error("{0}")]
+    Peer(String),
     /// The line.
     #[error(transparent)]
     Serial(#[from] SerialError),

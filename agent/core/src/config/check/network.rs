@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, HashMap};
 
 use super::Checker;
-use crate::config::model::{Interface, Vlan};
+use crate::config::model::{Interface, VirtualAddress, Vlan};
 use crate::config::source::Path;
 use crate::net::{Family, IfName, Mtu, Prefix, VlanId};
 
@@ -20,6 +20,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     mtus(checker);
     routes(checker);
     sync(checker);
+    peer(checker);
 }
 
 fn interfaces(checker: &mut Checker<'_>) {
@@ -120,6 +121,33 @@ fn parent_mtu<'a>(
 ) -> Option<(&'a IfName, Mtu)> {
     let parent = &vlan?.parent;
     Some((parent, interfaces.get(parent)?.mtu?))
+}
+
+fn peer(checker: &mut Checker<'_>) {
+    let config = checker.config;
+    let Some(peer) = &config.peer else { return };
+    let place = Path::of(&["peer", "address"]);
+    checker.unicast(&place, &peer.address);
+    if let Some((name, path)) = checker.own_addresses().get(&peer.address) {
+        let reason =
+            format!("{} is an address of this box, on {name} ({})", peer.address, checker.line(path));
+        checker.error(&place, reason, "write the own address of the other box");
+        return;
+    }
+    let is_it = |address: &VirtualAddress| address.prefix().address() == peer.address;
+    if let Some((name, _)) = config.vrrp.iter().find(|(_, vrrp)| vrrp.addresses.iter().any(is_it)) {
+        let reason = format!("{} is a virtual address of vrrp.{name}", peer.address);
+        checker.error(&place, reason, "write the own address of the other box");
+        return;
+    }
+    if peer.own(config).is_none() && checker.interfaces_intact() {
+        let reason = format!("{} has no address in the network of {}", peer.interface, peer.address);
+        checker.error(
+            &Path::of(&["peer", "interface"]),
+            reason,
+            "name the interface that both boxes share, and give it an address there",
+        );
+    }
 }
 
 /// Refuses what a host cannot have as its address in this network.
