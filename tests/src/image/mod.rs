@@ -12,6 +12,7 @@ mod kills;
 mod life;
 mod line;
 mod pair;
+mod pair_update;
 mod slots;
 mod sources;
 mod spy;
@@ -45,7 +46,7 @@ pub fn prepare(groups: &[Group]) {
 
 /// The tier's cases, in the order they run.
 pub fn groups() -> Vec<Group> {
-    let alone = [boot::cases(), pair::cases(), factory::cases()];
+    let alone = [boot::cases(), pair::cases(), pair_update::cases(), factory::cases()];
     let beside_another = [
         update::cases(),
         slots::cases(),

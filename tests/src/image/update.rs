@@ -226,7 +226,7 @@ fn bundles(context: &Context, good: &Slot, bad: &Slot, bads: &[Bad]) -> Result<V
     .collect()
 }
 
-fn successor(version: Version, by: u32) -> Result<Version> {
+pub(super) fn successor(version: Version, by: u32) -> Result<Version> {
     let text = version.to_string();
     let (rest, last) = text.rsplit_once('.').context("a version has dots")?;
     let last: u32 = last.parse()?;
@@ -251,13 +251,18 @@ fn update(machine: &Machine, url: &str, version: Version) -> Result<()> {
     Ok(())
 }
 
-fn good_slot(text: &str, version: Version) -> bool {
+pub(super) fn good_slot(text: &str, version: Version) -> bool {
     let version = version.to_string();
     text.lines().any(|line| line.contains(&version) && line.contains("good"))
 }
 
 /// Asks until the answer is as wanted.
-fn until(machine: &Machine, command: &str, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
+pub(super) fn until(
+    machine: &Machine,
+    command: &str,
+    limit: Duration,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<String> {
     let start = Instant::now();
     loop {
         machine.console.skip();

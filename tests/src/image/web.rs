@@ -35,7 +35,15 @@ impl Web {
     /// # Errors
     /// When there is no port.
     pub fn serve(files: Vec<(String, PathBuf)>) -> Result<Web> {
-        Self::start(files, None)
+        Self::start(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, files, None)
+    }
+
+    /// On a listener, also one of another namespace.
+    ///
+    /// # Errors
+    /// When the listener is of no use.
+    pub fn on(listener: TcpListener, files: Vec<(String, PathBuf)>) -> Result<Web> {
+        Self::start(listener, files, None)
     }
 
     /// The same over TLS.
@@ -43,12 +51,15 @@ impl Web {
     /// # Errors
     /// When there is no port.
     pub fn serve_secure(files: Vec<(String, PathBuf)>, tls: ServerConfig) -> Result<Web> {
-        Self::start(files, Some(Arc::new(tls)))
+        Self::start(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, files, Some(Arc::new(tls)))
     }
 
-    fn start(files: Vec<(String, PathBuf)>, tls: Option<Arc<ServerConfig>>) -> Result<Web> {
+    fn start(
+        listener: TcpListener,
+        files: Vec<(String, PathBuf)>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Web> {
         let secure = tls.is_some();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         listener.set_nonblocking(true)?;
         let goes_on = Arc::new(AtomicBool::new(true));

@@ -289,7 +289,7 @@ static UPDATE: &[N] = &[
             .run(|a| Some(install(BundleFrom::Text(a.text("BUNDLE")?), a)))
             .with(OLDER),
     ]),
-    word("pair", "install, try and keep a bundle on both boxes, one after the other").then(&[arg(
+    word("pair", "update both boxes of the pair, one after the other").then(&[arg(
         "BUNDLE",
         Kind::Text,
         "path, usb:NAME or http(s)://...",

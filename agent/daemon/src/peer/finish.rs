@@ -88,9 +88,8 @@ fn link(run_dir: &Path, state_dir: &Path) -> Option<Link> {
 fn wait(link: Option<&mut Link>) -> String {
     let end = Instant::now() + BEHIND;
     let Some(link) = link else { return "the other box could not be asked for its connections".to_owned() };
-    let mut last;
     loop {
-        last = match compare(link) {
+        let last = match compare(link) {
             Ok((all, 0)) => return format!("{all} established connections were learnt again"),
             Ok((all, missing)) => format!("{missing} of {all} established connections were not learnt again"),
             Err(reason) => format!("the connections were not compared: {reason}"),

@@ -13,7 +13,6 @@ use bascule_core::time::utc;
 use super::node::{Agent, hostname};
 use crate::init;
 use crate::look::status::role_word;
-use crate::look::version;
 use crate::store;
 use crate::sys::{monotonic, wall};
 

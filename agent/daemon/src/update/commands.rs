@@ -11,7 +11,7 @@ use bascule_core::shell::command::{BundleFrom, Update};
 use bascule_core::shell::table::wrap;
 use bascule_core::slot::{Evidence, Image, Now, Record, Tries};
 
-use super::install::{InstallError, Ledger, Rules, install};
+use super::install::{InstallError, Ledger, Rules, Watch, install};
 use super::lock::{self, Lock, State};
 use super::machine::{self, Machine};
 use super::progress::Shown;

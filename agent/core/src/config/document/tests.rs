@@ -476,7 +476,7 @@ fn the_help_of_set_comes_from_the_model() {
         let choices: Vec<String> = follow.choices.into_iter().map(|choice| choice.word).collect();
         (follow.complete, choices.join(" "))
     };
-    assert_eq!(words_of("").1, "system interface route vrrp sync virtual-server");
+    assert_eq!(words_of("").1, "system interface route vrrp sync peer virtual-server");
     assert_eq!(words_of("virtual-server"), (false, "<name>".to_owned()));
     assert_eq!(words_of("virtual-server web prot"), (false, "tcp udp".to_owned()));
     assert_eq!(words_of("vrrp web preempt"), (false, "true false".to_owned()));

@@ -151,3 +151,27 @@ fn name_servers_are_three_unicast_addresses_and_time_servers_names_or_addresses(
     let good = "system.ntp-servers = [\"0.pool.ntp.org\", \"192.0.2.1\", \"2001:db8::1\", \"ntp\"]";
     assert_eq!(Config::parse(good, "test").unwrap().config.system.ntp_servers.len(), 4);
 }
+
+#[test]
+fn the_other_box_of_a_pair_is_in_a_network_of_this_one_and_is_not_this_one() {
+    let peer = |address: &str, interface: &str| {
+        format!(
+            "interface.eth0.addresses = [\"192.0.2.1/24\"]\ninterface.eth1.addresses = [\"198.51.100.1/24\"]\n\
+             vrrp.front = {{ interface = \"eth0\", vrid = 1, addresses = [\"192.0.2.100/24\"] }}\n\
+             peer = {{ address = \"{address}\", interface = \"{interface}\" }}"
+        )
+    };
+    for (address, interface, wanted) in [
+        ("192.0.2.1", "eth0", "192.0.2.1 is an address of this box, on eth0 (line 1)"),
+        ("192.0.2.100", "eth0", "192.0.2.100 is a virtual address of vrrp.front"),
+        ("224.0.0.1", "eth0", "224.0.0.1 is a multicast address"),
+        ("192.0.2.2", "eth1", "eth1 has no address in the network of 192.0.2.2"),
+        ("192.0.2.2", "eth7", "eth7 has no address in the network of 192.0.2.2"),
+    ] {
+        let found = refused(&peer(address, interface));
+        assert!(found[0].contains(wanted), "{wanted}: {found:?}");
+    }
+    let good = Config::parse(&peer("192.0.2.2", "eth0"), "test").unwrap().config;
+    let found = good.peer.as_ref().unwrap();
+    assert_eq!((found.port.get(), found.own(&good)), (7411, Some("192.0.2.1".parse().unwrap())));
+}
