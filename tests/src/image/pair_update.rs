@@ -86,7 +86,9 @@ fn scenes(context: &mut Context) -> Result<Vec<Report>> {
     let worse = slot(worse)?;
     let doomed = Slot { cmdline: format!("{} bascule.fail=panic", worse.cmdline), ..worse };
     bundle::make(&doomed, std::slice::from_ref(&key), &bad)?;
-    let plan = Plan { seed, log_dir: context.log_dir.clone(), ..Plan::default() };
+    // Under emulation on a busy machine adverts come late by more than a quarter of a second.
+    let advert = Duration::from_secs(1);
+    let plan = Plan { seed, advert, log_dir: context.log_dir.clone(), ..Plan::default() };
     let mut stage = Stage::set(&plan, &slot(old)?, &|line| println!("{line}"))?;
     let listener = stage.client.netns.enter(|| TcpListener::bind(WEB))??;
     let _web = Web::on(listener, vec![("/good".to_owned(), good), ("/bad".to_owned(), bad)])?;

@@ -39,8 +39,6 @@ pub fn run(run_dir: &Path, state_dir: &Path) {
     let whole = running.is_some() && running == plan.target;
     let mut link = link(run_dir, state_dir);
     let learnt = wait(link.as_mut());
-    // The agent may be starting.
-    gate::end_behind(run_dir);
     plan.behind = false;
     plan.ended = Some(audit::now());
     plan.whole = whole;
@@ -51,6 +49,8 @@ pub fn run(run_dir: &Path, state_dir: &Path) {
     };
     tracing::warn!("update of the pair: {}", plan.text);
     plan.keep();
+    // After the plan is written: an agent that starts now finds there that it need not stay behind.
+    gate::end_behind(run_dir);
     let command = format!("update pair {}", plan.source);
     let result = if whole { "done" } else { "went back" };
     audit::append(state_dir, Entry { user: &plan.user, origin: "peer", command: &command, result });

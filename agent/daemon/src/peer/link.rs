@@ -176,6 +176,7 @@ impl Link {
     /// Why it does not.
     pub fn activate(&mut self) -> Result<(), String> {
         // Not twice: a broken connection may mean that it restarts.
+        self.channel = None;
         let mut channel = self.connect()?;
         match Self::ask_on(&mut channel, &Ask::Activate).map_err(|error| error.to_string())? {
             Answer::Done => Ok(()),

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bascule_core::bundle::Older;
 use bascule_core::pair::message::{Answer, Ask, LANGUAGE, PAGE, PART, Plan as Note, Work};
@@ -20,6 +20,8 @@ const CONNECTIONS: usize = 4;
 const IDLE: Duration = Duration::from_secs(60);
 /// The same while a bundle comes: the driver's own source may stall.
 const BUNDLE: Duration = Duration::from_secs(300);
+/// A session that begins waits so long for the one before it to end.
+const TURN: Duration = Duration::from_secs(2);
 /// A read of the bundle waits at most so long.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -93,6 +95,19 @@ impl<'a> Seat<'a> {
     }
 }
 
+impl<'a> Seat<'a> {
+    /// As `take`, for a caller whose earlier connection is just ending.
+    fn wait(count: &'a AtomicUsize, most: usize, patience: Duration) -> Option<Self> {
+        let end = Instant::now() + patience;
+        loop {
+            match Self::take(count, most) {
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+                seat => return seat,
+            }
+        }
+    }
+}
+
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
@@ -129,7 +144,7 @@ fn meet(
     let mut channel = Channel::open(stream, key, End::Called)?;
     // Only this proves that it is nobody who plays an old connection again.
     let hello = channel.expect::<Ask>(IDLE)?;
-    let Some(_seat) = Seat::take(&guests.sessions, 1) else {
+    let Some(_seat) = Seat::wait(&guests.sessions, 1, TURN) else {
         return channel
             .send(&Answer::Refused("another session of the pair is open: wait until it ends".into()));
     };
@@ -215,7 +230,7 @@ struct Stream<'a> {
     tell: &'a Tell,
     length: Option<u64>,
     /// A part was asked for, and since when.
-    asked: Option<std::time::Instant>,
+    asked: Option<Instant>,
     failed: bool,
 }
 
@@ -240,7 +255,7 @@ impl Source for Stream<'_> {
             let want = Answer::Want(u32::try_from(most).unwrap_or(1));
             let sent = self.report().and_then(|()| self.channel.send(&want));
             sent.map_err(|error| self.fail(error))?;
-            self.asked = Some(std::time::Instant::now());
+            self.asked = Some(Instant::now());
         }
         match self.channel.receive::<Ask>(PATIENCE).map_err(|error| self.fail(error))? {
             Some(Ask::Part(bytes)) if bytes.len() <= most => {
