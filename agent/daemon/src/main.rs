@@ -222,7 +222,14 @@ fn main() -> ExitCode {
     if std::process::id() == 1 && Path::new(&called).file_name().is_some_and(|name| name == "init") {
         return report(init::run());
     }
-    match Arguments::parse().command {
+    let code = run(Arguments::parse().command);
+    // The writer ends with the process, and the last words are the reason for the end.
+    log::flush();
+    code
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
         Command::Init => report(init::run()),
         Command::Agent(arguments) => run_agent(arguments),
         Command::Reload(RunDirArgument { run_dir }) => ask(&run_dir, &Request::Reload),

@@ -92,7 +92,6 @@ pub fn run(options: Options) -> Result<(), RunError> {
     if let Err(error) = &result {
         tracing::error!("{error}");
     }
-    log::flush();
     result
 }
 
