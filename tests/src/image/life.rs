@@ -1,5 +1,5 @@
-//! What happens to a box over several versions, for the tests that cut it short: bundles to install, a service to
-//! balance, and the steps of an update on its console.
+//! What happens to a box over several versions, for the cases that look at it or cut it short: bundles to install, a
+//! service to balance, and the steps of an update on its console.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -42,7 +42,8 @@ pub fn version(by: u32, index: u32, words: &str) -> Result<Slot> {
     Ok(Slot { cmdline: format!("{cmdline} {words}").trim().to_owned(), ..slot })
 }
 
-fn successor(version: Version, by: u32) -> Result<Version> {
+/// The version so many after this one.
+pub fn successor(version: Version, by: u32) -> Result<Version> {
     let text = version.to_string();
     let (rest, last) = text.rsplit_once('.').context("a version has dots")?;
     let last: u32 = last.parse()?;
@@ -116,11 +117,12 @@ pub fn install(machine: &Machine, url: &str) -> Result<()> {
     machine.expect("read back and verified", INSTALL).map(drop)
 }
 
-/// Activates what is installed; the box restarts then.
-pub fn activate(machine: &Machine) -> Result<()> {
+/// Activates what is installed, which is this version; the box restarts then.
+pub fn activate(machine: &Machine, version: Version) -> Result<()> {
     machine.console.send("update activate")?;
     machine.expect("(y/N) ", ANSWER)?;
     machine.console.send("y")?;
+    machine.expect(&format!("Version {version}"), ANSWER)?;
     machine.expect("is activated", ANSWER).map(drop)
 }
 

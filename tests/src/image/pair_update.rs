@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bascule_core::release::Version;
 use bascule_image::board::{Board, Flavour};
-use bascule_image::bundle;
 use bascule_image::demo::scenario::Plan;
 use bascule_image::demo::stage::Stage;
 use bascule_image::disk::Seed;
 use bascule_image::edition::Edition;
 use bascule_image::host;
-use bascule_image::keys::SecretKey;
 use bascule_image::load::client::Client;
 use bascule_image::load::held::Held;
 use bascule_image::qemu::{self, login};
@@ -26,7 +24,7 @@ use crate::runner::{Case, Context, Outcome};
 use crate::shared::{self, Report};
 
 use super::boot::{ANSWER, BOOT};
-use super::update::{good_slot, successor, until};
+use super::life::{self, good, successor, until};
 use super::web::Web;
 
 const BAD: &str = "`update pair` with a bundle whose trial fails stops, and the Master serves on as before";
@@ -80,12 +78,9 @@ fn scenes(context: &mut Context) -> Result<Vec<Report>> {
     let old = edition.version;
     let (new, worse) = (successor(old, 1)?, successor(old, 2)?);
     let slot = |version| slot::slot_as(board, Profile::Lab, flavour, &edition.clone().with_version(version));
-    let key = SecretKey::read(&host::root().join("config/keys/development.key"))?;
-    let (good, bad) = (context.log("good.bundle"), context.log("bad.bundle"));
-    bundle::make(&slot(new)?, std::slice::from_ref(&key), &good)?;
     let worse = slot(worse)?;
     let doomed = Slot { cmdline: format!("{} bascule.fail=panic", worse.cmdline), ..worse };
-    bundle::make(&doomed, std::slice::from_ref(&key), &bad)?;
+    let (good, bad) = (life::bundle(context, "good", &slot(new)?)?, life::bundle(context, "bad", &doomed)?);
     // Under emulation on a busy machine adverts come late by more than a quarter of a second.
     let advert = Duration::from_secs(1);
     let plan = Plan { seed, advert, log_dir: context.log_dir.clone(), ..Plan::default() };
@@ -156,7 +151,7 @@ impl Scene {
         let lone = self.stage.advert_of(&self.stage.boxes[1], self.begin);
         ensure!(lone.is_none(), "the other box sent adverts");
         let slots = until(machine, "show slots", ANSWER, |text| text.contains("good"))?;
-        ensure!(good_slot(&slots, self.old), "{slots}");
+        ensure!(good(&slots, self.old), "{slots}");
         self.traffic("a bundle whose trial fails")
     }
 
@@ -175,11 +170,11 @@ impl Scene {
         let back = crate::lab::process::wait_for("the first box has the address again", BOOT, || {
             self.stage.advert_of(first, restart + Duration::from_secs(2))
         })?;
-        let slots = until(machine, "show slots", ANSWER, |text| good_slot(text, self.new))?;
+        let slots = until(machine, "show slots", ANSWER, |text| good(text, self.new))?;
         ensure!(!slots.contains("testing"), "{slots}");
         let other = second.machine()?;
         other.log_in(BOOT).context("the other box")?;
-        until(other, "show slots", ANSWER, |text| good_slot(text, self.new))?;
+        until(other, "show slots", ANSWER, |text| good(text, self.new))?;
         until(other, "show update", ANSWER, |text| text.replace('\n', " ").contains(&done))?;
         let figures = self.traffic("both boxes updated, one after the other")?;
         let back = back.duration_since(restart).as_secs();

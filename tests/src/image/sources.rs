@@ -13,11 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bascule_core::release::Version;
 use bascule_image::board::{Board, Flavour};
-use bascule_image::bundle;
 use bascule_image::disk;
 use bascule_image::edition::Edition;
 use bascule_image::host;
-use bascule_image::keys::SecretKey;
 use bascule_image::net::leashed;
 use bascule_image::qemu::{self, Boot, Machine, Setup, login};
 use bascule_image::slot::{self, Slot};
@@ -29,6 +27,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::runner::{Case, Context, Outcome};
 
 use super::boot::{ANSWER, BOOT, log_in_to};
+use super::life;
 use super::spy::{self, Spy};
 use super::web::{HOST, STALLS, Web};
 
@@ -187,10 +186,7 @@ fn small(context: &Context, slot: &Slot) -> Result<(Version, PathBuf)> {
     let version = Version::new(999, 0, 0);
     let slot =
         Slot { initramfs: kernel.clone(), kernel, edition: edition.with_version(version), ..slot.clone() };
-    let key = SecretKey::read(&host::root().join("config/keys/development.key"))?;
-    let path = context.log("n1.bundle");
-    bundle::make(&slot, &[key], &path)?;
-    Ok((version, path))
+    Ok((version, life::bundle(context, "n1", &slot)?))
 }
 
 /// The server stops in the middle: the console says so, the box balances, and another console can end it.

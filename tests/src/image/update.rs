@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bascule_core::release::Version;
 use bascule_image::board::{Board, Flavour};
-use bascule_image::bundle;
 use bascule_image::disk;
 use bascule_image::edition::Edition;
 use bascule_image::host;
-use bascule_image::keys::SecretKey;
 use bascule_image::qemu::{self, Boot, Firmware, Machine, Setup, login};
 use bascule_image::slot::{self, Slot};
 use bascule_image::toolchain::Profile;
@@ -19,12 +17,8 @@ use bascule_image::toolchain::Profile;
 use crate::runner::{Case, Context, Outcome};
 
 use super::boot::{ANSWER, BOOT, log_in_to};
-use super::web::{HOST, Web};
-
-/// The gate takes half a minute at least.
-const VERDICT: Duration = Duration::from_secs(400);
-/// A download of some 20 MB, written and read back, under emulation on a busy machine.
-const INSTALL: Duration = Duration::from_secs(300);
+use super::life::{self, VERDICT, good, successor, until};
+use super::web::Web;
 
 /// Many starts and a gate under emulation on a busy machine.
 const LIMIT: Duration = Duration::from_secs(2_400);
@@ -35,12 +29,12 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "x86_64 under BIOS is updated from N to N+1, goes back from a bad N+2, and runs N+1",
             limit: LIMIT,
-            run: |context| life(context, Board::X86_64, Flavour::Cloud, Firmware::Bios, &[PANIC]),
+            run: |context| live(context, Board::X86_64, Flavour::Cloud, Firmware::Bios, &[PANIC]),
         },
         Case {
             name: "x86_64 under UEFI is updated from N to N+1, goes back from a bad N+2, and runs N+1",
             limit: LIMIT,
-            run: |context| life(context, Board::X86_64, Flavour::Cloud, Firmware::Uefi, &[PANIC]),
+            run: |context| live(context, Board::X86_64, Flavour::Cloud, Firmware::Uefi, &[PANIC]),
         },
     ]
 }
@@ -51,22 +45,22 @@ pub fn unproven() -> Vec<Case> {
         Case {
             name: "x86_64 under BIOS is updated to N+1, leaves an N+2 that is ill or loses its configuration",
             limit: LIMIT,
-            run: |context| life(context, Board::X86_64, Flavour::Cloud, Firmware::Bios, &[HEALTH, MIGRATE]),
+            run: |context| live(context, Board::X86_64, Flavour::Cloud, Firmware::Bios, &[HEALTH, MIGRATE]),
         },
         Case {
             name: "x86_64 under UEFI is updated to N+1, leaves an N+2 that hangs: the hardware watchdog bites",
             limit: LIMIT,
-            run: |context| life(context, Board::X86_64, Flavour::Generic, Firmware::Uefi, &[HANG]),
+            run: |context| live(context, Board::X86_64, Flavour::Generic, Firmware::Uefi, &[HANG]),
         },
         Case {
             name: "aarch64 under UEFI is updated to N+1, leaves an N+2 whose process 1 crashes",
             limit: LIMIT,
-            run: |context| life(context, Board::Aarch64, Flavour::Generic, Firmware::Uefi, &[INIT]),
+            run: |context| live(context, Board::Aarch64, Flavour::Generic, Firmware::Uefi, &[INIT]),
         },
         Case {
             name: "aarch64 under U-Boot is updated to N+1, leaves an N+2 whose agent does not stay up",
             limit: LIMIT,
-            run: |context| life(context, Board::Aarch64, Flavour::Generic, Firmware::UBoot, &[CRASH]),
+            run: |context| live(context, Board::Aarch64, Flavour::Generic, Firmware::UBoot, &[CRASH]),
         },
     ]
 }
@@ -116,35 +110,7 @@ const MIGRATE: Bad = Bad {
     why: &["configuration generation", "none of the operator's"],
 };
 
-/// Alone on QEMU's network, whose gateway is this machine. Its real server is the web server of the bundles.
-fn config(port: u16) -> String {
-    format!(
-        r#"[system]
-hostname = "box"
-
-[interface.eth0]
-addresses = ["10.0.2.15/24"]
-
-[route.default]
-to = "0.0.0.0/0"
-via = "{HOST}"
-
-[vrrp.front]
-interface = "eth0"
-vrid = 51
-advert-interval = "100ms"
-addresses = ["10.0.2.100/24"]
-
-[virtual-server.web]
-address = "10.0.2.100"
-port = 80
-check = {{ kind = "tcp", interval = "5s", timeout = "5s" }}
-real-server."{HOST}:{port}" = {{}}
-"#
-    )
-}
-
-fn life(
+fn live(
     context: &mut Context,
     board: Board,
     flavour: Flavour,
@@ -160,7 +126,7 @@ fn life(
     let files = bundles(context, &slot(n1)?, &slot(n2)?, bads)?;
     let web = Web::serve(files)?;
     let image = context.log("disk.img");
-    disk::make(&first, &image, &login::seed(&config(web.port())))?;
+    disk::make(&first, &image, &login::seed(&life::config(web.port())))?;
     let mut setup = Setup::new("life", board, Boot::Disk { image, firmware }).user_network();
     if board == Board::X86_64 {
         setup = setup.arguments(&["-device", "i6300esb"]);
@@ -170,7 +136,7 @@ fn life(
 
     update(&machine, &web.url("/n1"), n1)?;
     log_in_to(&machine, &format!("[testing {n1}]> "), BOOT)?;
-    until(&machine, "show slots", VERDICT, |text| good_slot(text, n1))?;
+    until(&machine, "show slots", VERDICT, |text| good(text, n1))?;
     machine.console.send("")?;
     machine.expect("box(MASTER)> ", BOOT)?;
     println!("{n1} is kept after {:.0} s", machine.started().elapsed().as_secs_f64());
@@ -197,7 +163,7 @@ fn goes_back(machine: &Machine, web: &Web, bad: &Bad, n1: Version, n2: Version) 
     machine.expect("Press f within", BOOT)?;
     log_in_to(machine, "box(MASTER)> ", BOOT)?;
     let slots = until(machine, "show slots", ANSWER, |text| text.contains("bad"))?;
-    ensure!(good_slot(&slots, n1), "N+1 should run and be good:\n{slots}");
+    ensure!(good(&slots, n1), "N+1 should run and be good:\n{slots}");
     let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     machine.console.send("show boot")?;
     let why = flat(&machine.expect("command line", ANSWER)?.text);
@@ -215,22 +181,9 @@ fn goes_back(machine: &Machine, web: &Web, bad: &Bad, n1: Version, n2: Version) 
 
 /// The bundles: one to keep, and one for every fault.
 fn bundles(context: &Context, good: &Slot, bad: &Slot, bads: &[Bad]) -> Result<Vec<(String, PathBuf)>> {
-    let key = SecretKey::read(&host::root().join("config/keys/development.key"))?;
     let all =
         std::iter::once(("n1", good.clone())).chain(bads.iter().map(|one| (one.fault, doomed(bad, one))));
-    all.map(|(name, slot)| {
-        let path = context.log(&format!("{name}.bundle"));
-        bundle::make(&slot, std::slice::from_ref(&key), &path)?;
-        Ok((format!("/{name}"), path))
-    })
-    .collect()
-}
-
-pub(super) fn successor(version: Version, by: u32) -> Result<Version> {
-    let text = version.to_string();
-    let (rest, last) = text.rsplit_once('.').context("a version has dots")?;
-    let last: u32 = last.parse()?;
-    Ok(format!("{rest}.{}", last + by).parse()?)
+    all.map(|(name, slot)| Ok((format!("/{name}"), life::bundle(context, name, &slot)?))).collect()
 }
 
 /// The same system, told to fail. A test need not wait for all of the gate's time.
@@ -241,37 +194,7 @@ fn doomed(slot: &Slot, bad: &Bad) -> Slot {
 
 /// Installs and activates, once the service is as the gate shall find it again; the box restarts then.
 fn update(machine: &Machine, url: &str, version: Version) -> Result<()> {
-    until(machine, "show status", BOOT, |text| text.lines().any(|line| line.contains(" up ")))?;
-    machine.console.send(&format!("update install {url}"))?;
-    machine.expect("read back and verified", INSTALL)?;
-    machine.console.send("update activate")?;
-    machine.expect("(y/N) ", ANSWER)?;
-    machine.console.send("y")?;
-    machine.expect(&format!("Version {version}"), ANSWER)?;
-    Ok(())
-}
-
-pub(super) fn good_slot(text: &str, version: Version) -> bool {
-    let version = version.to_string();
-    text.lines().any(|line| line.contains(&version) && line.contains("good"))
-}
-
-/// Asks until the answer is as wanted.
-pub(super) fn until(
-    machine: &Machine,
-    command: &str,
-    limit: Duration,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<String> {
-    let start = Instant::now();
-    loop {
-        machine.console.skip();
-        machine.console.send(command)?;
-        let text = machine.expect("> ", ANSWER)?.text;
-        if wanted(&text) {
-            return Ok(text);
-        }
-        ensure!(start.elapsed() < limit, "{command} never said what was waited for; last:\n{text}");
-        std::thread::sleep(Duration::from_secs(2));
-    }
+    life::balances(machine)?;
+    life::install(machine, url)?;
+    life::activate(machine, version)
 }

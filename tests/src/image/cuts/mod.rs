@@ -137,13 +137,13 @@ fn record(context: &Context) -> Result<Life> {
     let mut machine = setup.log(context.log("console.log")).start()?;
     log_in_to(&machine, "box(MASTER)> ", BOOT)?;
     life::balances(&machine)?;
-    life::install(&machine, &web.url("/n1"))?;
-    life::activate(&machine)?;
     let version = n1.edition.version;
+    life::install(&machine, &web.url("/n1"))?;
+    life::activate(&machine, version)?;
     log_in_to(&machine, &format!("[testing {version}]> "), BOOT)?;
     life::until(&machine, "show slots", life::VERDICT, |text| life::good(text, version))?;
     life::install(&machine, &web.url("/n2"))?;
-    life::activate(&machine)?;
+    life::activate(&machine, n2.edition.version)?;
     // Two tries end in a panic.
     log_in_to(&machine, "box(MASTER)> ", BOOT * 3)?;
     life::until(&machine, "show slots", BOOT, |text| text.contains("bad") && life::good(text, version))?;
