@@ -13,6 +13,8 @@ use nix::sys::termios::{SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcg
 
 /// How long the key is watched.
 pub const PATIENCE: Duration = Duration::from_secs(3);
+/// A line of the longest kind at 9,600 baud.
+const DRAIN: Duration = Duration::from_millis(200);
 /// What stands on every console meanwhile.
 const OFFER: &[u8] = b"\r\nBascule starts. Press f within 3 seconds for failsafe.\r\n";
 const TAKEN: &[u8] = b"\r\nFailsafe: built-in configuration, no virtual router, no service.\r\n";
@@ -34,6 +36,18 @@ pub fn names() -> Vec<String> {
 fn open(name: &str) -> std::io::Result<File> {
     let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
     OpenOptions::new().read(true).write(true).custom_flags(flags).open(Path::new("/dev").join(name))
+}
+
+/// Writes a last line on the consoles, without their help: no shell is left, and one that listened has told the kernel
+/// to keep quiet (`/proc/sys/kernel/printk`).
+pub fn say_last(names: &[String], text: &str) {
+    let line = format!("\r\n{text}\r\n");
+    for name in names {
+        // Nobody can be told of a console that takes no more.
+        let _ = open(name).and_then(|mut terminal| terminal.write(line.as_bytes()));
+    }
+    // A restart does not wait for what is still in the hands of the serial port.
+    std::thread::sleep(DRAIN);
 }
 
 /// A terminal in raw mode; its mode is restored when this value goes.

@@ -19,6 +19,17 @@ pub enum Leave {
     Poweroff,
 }
 
+impl Leave {
+    /// On the console.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reboot => "Restart",
+            Self::Poweroff => "Poweroff",
+        }
+    }
+}
+
 /// What a signal means: as with other small inits, SIGTERM and Ctrl-Alt-Del restart, SIGUSR1 and 2 switch off.
 #[must_use]
 pub fn meaning(signal: u32) -> Option<(Leave, &'static str)> {

@@ -18,7 +18,7 @@ use super::leave::{self, Leave, STEPS, Step};
 use super::modules::Loader;
 use super::mounts::{self, Data};
 use super::service::Service;
-use super::trial::Trial;
+use super::trial::{self, Trial};
 use super::uevent::Uevents;
 use super::watchdog::Watchdog;
 use super::{
@@ -348,8 +348,10 @@ impl Supervisor {
                     self.await_end(longest, |_| leave::any_left());
                 }
                 Step::Disk => {
+                    let reason = trial::verdict().unwrap_or_else(|| reason.to_owned());
+                    console::say_last(&console::names(), &format!("{}: {reason}", leave.word()));
                     crate::log::flush();
-                    leave::leave_disk(Path::new(STATE_DIR), reason);
+                    leave::leave_disk(Path::new(STATE_DIR), &reason);
                 }
                 Step::Kernel => leave::kernel(leave),
             }
