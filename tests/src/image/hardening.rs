@@ -68,7 +68,7 @@ fn inside(context: &mut Context) -> Result<Outcome> {
     ensure!(armed.contains("i6300ESB timer"), "armed: {armed:?}");
     let alarms = ask(&mut spy, "cat /run/bascule/alarms")?;
     ensure!(alarms.is_empty(), "init has alarms:\n{alarms}");
-    orderly(&machine, &mut spy)?;
+    orderly(&machine, spy)?;
     Ok(Outcome::Passed(format!("data partition {disk} MiB; restarted in order, nothing to recover")))
 }
 
@@ -204,15 +204,17 @@ fn full(machine: &Machine, spy: &mut Spy) -> Result<()> {
 }
 
 /// A restart that was asked for leaves a file system that needs no recovery, and a note of its reason.
-fn orderly(machine: &Machine, spy: &mut Spy) -> Result<()> {
+fn orderly(machine: &Machine, spy: Spy) -> Result<()> {
+    // QEMU's line takes one at a time.
+    drop(spy);
     machine.console.send("reboot")?;
     machine.expect("(y/N) ", ANSWER)?;
     machine.console.send("y")?;
     log_in_to(machine, "alone(MASTER)> ", BOOT)?;
-    *spy = Spy::connect("inside", BOOT)?;
-    let recovered = ask(spy, "dmesg | grep -i 'recovery complete'")?;
+    let mut spy = Spy::connect("inside", BOOT)?;
+    let recovered = ask(&mut spy, "dmesg | grep -i 'recovery complete'")?;
     ensure!(recovered.is_empty(), "after an orderly restart: {recovered}");
-    let told = ask(spy, "cat /run/bascule/last-reset")?;
+    let told = ask(&mut spy, "cat /run/bascule/last-reset")?;
     ensure!(told.starts_with("order\n"), "the last restart: {told:?}");
     Ok(())
 }
