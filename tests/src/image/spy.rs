@@ -72,12 +72,14 @@ impl Spy {
         };
         stream.set_read_timeout(Some(Duration::from_millis(500)))?;
         let mut spy = Self { stream, unread: String::new() };
-        // What is typed before the shell is there is lost.
-        while Instant::now() < end {
-            spy.stream.write_all(b"stty raw -echo; PS1=; PS2=; echo @@''ready\n")?;
-            if spy.read_until("@@ready", Duration::from_secs(1)).is_ok() {
-                while spy.read_until("@@ready", Duration::from_millis(300)).is_ok() {}
-                spy.unread.clear();
+        // What is typed before the shell is there is lost, or is read late.
+        for number in 1.. {
+            if Instant::now() >= end {
+                break;
+            }
+            let command = format!("stty raw -echo; PS1=; PS2=; echo @@''ready {number}\n");
+            spy.stream.write_all(command.as_bytes())?;
+            if spy.read_until(&format!("@@ready {number}\n"), Duration::from_secs(number)).is_ok() {
                 return Ok(spy);
             }
         }
