@@ -138,7 +138,24 @@ impl Scene {
         ))
     }
 
+    /// An update that cannot begin, and one that the operator ends: both are told, and nothing is changed.
+    fn ended(&self) -> Result<()> {
+        let machine = self.stage.boxes[0].machine()?;
+        self.order("/nothing json")?;
+        let told = machine.expect("MASTER)> ", ANSWER)?.text;
+        ensure!(told.contains("\"restarts\":false") && told.contains("404"), "no JSON of it: {told}");
+        self.order("/bad")?;
+        machine.expect("the bundle goes into its other slot", ANSWER)?;
+        machine.console.send_bytes(b"\x03")?;
+        machine.expect("Stopped: stopped by the operator", life::INSTALL)?;
+        machine.expect("MASTER)> ", ANSWER)?;
+        machine.console.send("show audit | match stopped:")?;
+        machine.expect("stopped: stopped by the operator", ANSWER)?;
+        machine.expect("MASTER)> ", ANSWER).map(drop)
+    }
+
     fn bad(&mut self) -> Result<String> {
+        self.ended().context("an update that is ended")?;
         self.order("/bad")?;
         let machine = self.stage.boxes[0].machine()?;
         let text = machine.expect("Stopped: ", PAIR)?.text;

@@ -17,7 +17,7 @@ use super::link::{Link, Way};
 use super::plan::Plan;
 use super::service::system;
 use super::sight::{self, Connections, unknown};
-use crate::people::audit;
+use crate::people::audit::{self, Entry};
 use crate::shell::console::Console;
 use crate::sys::monotonic;
 use crate::update::{self, At, Lock, Machine, NotDone, Step, Stop, Watch, bar};
@@ -26,6 +26,9 @@ use crate::update::{self, At, Lock, Machine, NotDone, Step, Stop, Watch, bar};
 const PAUSE: Duration = Duration::from_secs(1);
 /// A bar is drawn at most this often.
 const DRAW: Duration = Duration::from_millis(500);
+
+/// When it did not begin.
+const NOTHING: &str = "Nothing was changed.";
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +54,15 @@ pub fn update_pair(
     lock: &Lock,
     wish: &Wish<'_>,
 ) -> io::Result<bool> {
-    let link =
-        match link(at).and_then(|link| update::open(wish.from).map(|_| link).map_err(|e| e.to_string())) {
-            Ok(link) => link,
-            Err(reason) => return complain(console, &format!("Nothing was changed: {reason}.")),
-        };
+    let opened = link(at).and_then(|link| update::open(wish.from).map(|_| link).map_err(|e| e.to_string()));
+    let link = match opened {
+        Ok(link) => link,
+        Err(reason) if wish.json => {
+            let known = json!({ "restarts": false, "stopped": reason, "left": NOTHING });
+            return console.say(&known.to_string()).map(|()| false);
+        }
+        Err(reason) => return complain(console, &format!("Nothing was changed: {reason}.")),
+    };
     let plan = message::Plan {
         user: at.who.name.to_string(),
         source: wish.from.to_owned(),
@@ -213,14 +220,22 @@ impl Drive<'_> {
                     if self.screen.pause(self.lock) { Event::Interrupted } else { self.carry_out(order) }
                 }
                 Next::Stop(reason) => {
+                    let result = format!("stopped: {reason}");
                     if self.pair.before().is_some() {
-                        self.note(&format!("stopped: {reason}"), Some(audit::now()));
+                        self.note(&result, Some(audit::now()));
                     }
+                    self.audit(&result);
                     return Some(reason);
                 }
                 Next::Over => return None,
             };
         }
+    }
+
+    fn audit(&self, result: &str) {
+        let (user, origin) = (self.at.who.name.as_str(), self.at.place.origin.as_str());
+        let command = format!("update pair {}", self.wish.from);
+        audit::append(&self.at.place.state_dir, Entry { user, origin, command: &command, result });
     }
 
     /// A new step: on this console and for whoever asks, on both boxes.
