@@ -26,6 +26,9 @@ struct Arguments {
     /// Run this one case in this process (what the runner starts)
     #[arg(long, hide = true)]
     one: Option<String>,
+    /// With `--one`: try all of it
+    #[arg(long, hide = true)]
+    whole: bool,
 }
 
 fn main() -> Result<ExitCode> {
@@ -36,14 +39,10 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let groups = match arguments.tier {
         Tier::Lab => vec![Group::alone(lab::cases())],
-        Tier::Image => {
-            let named = arguments.one.is_some() || !arguments.filters.is_empty();
-            let unproven = named.then(|| Group::alone(image::unproven()));
-            image::groups().into_iter().chain(unproven).collect()
-        }
+        Tier::Image => image::groups(),
     };
     if let Some(name) = &arguments.one {
-        return runner::run_here(&groups, arguments.tier, name);
+        return runner::run_here(&groups, arguments.tier, name, arguments.whole);
     }
     let filters = &arguments.filters;
     let wanted =
@@ -58,5 +57,5 @@ fn main() -> Result<ExitCode> {
     if arguments.tier == Tier::Image {
         image::prepare(&groups);
     }
-    runner::run_all(&groups, arguments.tier)
+    runner::run_all(&groups, arguments.tier, !filters.is_empty())
 }

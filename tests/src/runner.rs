@@ -65,6 +65,8 @@ pub struct Context {
     pub name: &'static str,
     /// Directory for its logs, empty at the start.
     pub log_dir: PathBuf,
+    /// Somebody asked for this case by its name: one that takes very long tries everything then, and else a part.
+    pub whole: bool,
 }
 
 impl Context {
@@ -127,20 +129,21 @@ struct Start<'a> {
     tier: Tier,
     accelerator: &'static str,
     binary: &'a Path,
+    whole: bool,
 }
 
-/// Runs the cases and prints a line for each and the count.
+/// Runs the cases and prints a line for each and the count; `whole` is [`Context::whole`].
 ///
 /// # Errors
 /// Logs cannot be written, or two cases have the same name.
-pub fn run_all(groups: &[Group], tier: Tier) -> Result<ExitCode> {
+pub fn run_all(groups: &[Group], tier: Tier, whole: bool) -> Result<ExitCode> {
     let cases = || groups.iter().flat_map(|group| &group.cases);
     let names: HashSet<String> = cases().map(|case| slug(case.name)).collect();
     ensure!(names.len() == cases().count(), "two cases of tier {} have the same name", tier.name());
     // Probed here once; the cases' processes find the answer in their environment.
     let accelerator = qemu::Accelerator::found();
     // Built here once, and not within the limit of the first case.
-    let start = Start { tier, accelerator, binary: crate::lab::agent::binary()? };
+    let start = Start { tier, accelerator, binary: crate::lab::agent::binary()?, whole };
     let count = Mutex::new(Count::default());
     for group in groups {
         let waiting = Mutex::new(group.cases.iter());
@@ -197,14 +200,14 @@ fn run_and_tell(case: &Case, start: &Start<'_>, count: &Mutex<Count>) -> Result<
 ///
 /// # Errors
 /// No such case, or the verdict cannot be written.
-pub fn run_here(groups: &[Group], tier: Tier, name: &str) -> Result<ExitCode> {
+pub fn run_here(groups: &[Group], tier: Tier, name: &str, whole: bool) -> Result<ExitCode> {
     let case = groups
         .iter()
         .flat_map(|group| &group.cases)
         .find(|case| case.name == name)
         .with_context(|| format!("no case {name:?}"))?;
     let log_dir = log_dir(case, tier);
-    let mut context = Context { name: case.name, log_dir: log_dir.clone() };
+    let mut context = Context { name: case.name, log_dir: log_dir.clone(), whole };
     let verdict = match catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context))) {
         Ok(Ok(outcome)) => Verdict::Ended(outcome),
         Ok(Err(error)) => Verdict::Failed(format!("{error:#}")),
@@ -230,6 +233,7 @@ fn run_apart(case: &Case, start: &Start<'_>) -> Result<Verdict> {
     let output = File::create(dir.join("output.log"))?;
     let mut child = net::leashed(std::env::current_exe()?)
         .args([start.tier.name(), "--one", case.name])
+        .args(start.whole.then_some("--whole"))
         .env(qemu::Accelerator::VARIABLE, start.accelerator)
         .env(crate::lab::agent::VARIABLE, start.binary)
         .stdin(Stdio::null())

@@ -56,15 +56,12 @@ pub fn groups() -> Vec<Group> {
         sources::cases(),
         hardening::cases(),
         disk::cases(),
+        cuts::cases(),
+        kills::cases(),
+        built_in::cases(),
     ];
     vec![
         Group::alone(alone.into_iter().flatten().collect()),
         Group::two_at_once(beside_another.into_iter().flatten().collect()),
     ]
-}
-
-/// Cases that were written and no whole run has shown yet: they run when somebody names them.
-pub fn unproven() -> Vec<Case> {
-    let groups = [cuts::cases(), kills::cases(), built_in::cases()];
-    groups.into_iter().flatten().collect()
 }

@@ -19,7 +19,7 @@ use super::super::boot::{ANSWER, BOOT};
 use super::log::Log;
 use super::points::{Part, Point, put};
 
-/// Guests at the same time.
+/// Guests at the same time, when no other case runs.
 const WORKERS: usize = 2;
 
 /// A disk to start from.
@@ -59,7 +59,8 @@ pub fn start(context: &Context, log: &Log, image: &Path, points: &[&Point]) -> R
     let jobs = Mutex::new(Some(jobs));
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| work(context, &jobs, &done))).collect();
+        let count = if context.whole { WORKERS } else { 1 };
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(|| work(context, &jobs, &done))).collect();
         let prepared = prepare(context, log, image, points, |job| queue.send(job).is_ok());
         drop(queue);
         for worker in workers {
