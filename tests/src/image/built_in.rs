@@ -28,8 +28,21 @@ const CARDS: [(&str, &str); 4] =
 pub fn cases() -> Vec<Case> {
     let limit = Duration::from_secs(600);
     vec![
-        Case { name: "the kernel built from source boots under BIOS", limit, run: bios },
-        Case { name: "the kernel built from source boots under UEFI", limit, run: uefi },
+        Case {
+            name: "the kernel built from source boots under BIOS",
+            limit,
+            run: |context| boots(context, Board::X86_64, Firmware::Bios),
+        },
+        Case {
+            name: "the kernel built from source boots under UEFI",
+            limit,
+            run: |context| boots(context, Board::X86_64, Firmware::Uefi),
+        },
+        Case {
+            name: "the kernel built from source for aarch64 boots under UEFI",
+            limit,
+            run: |context| boots(context, Board::Aarch64, Firmware::Uefi),
+        },
         Case {
             name: "the kernel built from source drives the cards, disks, sticks and watchdog of a box and all schedulers",
             limit,
@@ -39,24 +52,18 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// The slot, or why there is none. It is not built here: that takes a quarter of an hour.
-fn slot() -> Result<Result<Slot, Outcome>> {
-    let Some(kernel) = source::built(BOARD)? else {
-        let why = "it has not been built; `cargo image build --kernel source` does (a quarter of an hour)";
-        return Ok(Err(Outcome::Skipped(why.into())));
+fn slot(board: Board) -> Result<Result<Slot, Outcome>> {
+    let Some(kernel) = source::built(board)? else {
+        let why = format!(
+            "it has not been built; `cargo image build --board {board} --kernel source` does (a quarter of an hour)"
+        );
+        return Ok(Err(Outcome::Skipped(why)));
     };
-    build::slot_with(BOARD, Profile::Lab, &kernel, "source").map(Ok)
+    build::slot_with(board, Profile::Lab, &kernel, "source").map(Ok)
 }
 
-fn bios(context: &mut Context) -> Result<Outcome> {
-    boots(context, Firmware::Bios)
-}
-
-fn uefi(context: &mut Context) -> Result<Outcome> {
-    boots(context, Firmware::Uefi)
-}
-
-fn boots(context: &Context, firmware: Firmware) -> Result<Outcome> {
-    match slot()? {
+fn boots(context: &Context, board: Board, firmware: Firmware) -> Result<Outcome> {
+    match slot(board)? {
         Ok(slot) => boot::boots_slot(context, &slot, firmware),
         Err(skipped) => Ok(skipped),
     }
@@ -77,7 +84,7 @@ fn config() -> String {
 }
 
 fn hardware(context: &mut Context) -> Result<Outcome> {
-    let slot = match slot()? {
+    let slot = match slot(BOARD)? {
         Ok(slot) => spy::bugged(context, &slot)?,
         Err(skipped) => return Ok(skipped),
     };
