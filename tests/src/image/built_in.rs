@@ -150,8 +150,9 @@ fn cards(spy: &mut Spy) -> Result<String> {
     wanted.sort_unstable();
     ensure!(drivers == wanted, "cards with a driver: {drivers:?}, not {wanted:?}");
     // One that was built in and nobody configured would be a device that `show interfaces` lists.
-    let all = ask(spy, "ls /sys/class/net")?;
-    let mut names: Vec<&str> = all.split_whitespace().collect();
+    let all = ask(spy, "ls -d /sys/class/net/*/")?;
+    let mut names: Vec<&str> =
+        all.split_whitespace().filter_map(|path| path.trim_end_matches('/').rsplit('/').next()).collect();
     names.sort_unstable();
     ensure!(names == ["eth0", "eth1", "eth2", "eth3", "lo"], "interfaces: {names:?}");
     Ok(drivers.join(", "))
