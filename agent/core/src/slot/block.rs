@@ -51,8 +51,11 @@ pub fn empty_block() -> Block {
     padded(SIGNATURE)
 }
 
+/// What stands behind the lines.
+const PADDING: Block = [b'#'; RECORD_LEN];
+
 fn padded(text: &str) -> Block {
-    let mut block = [b'#'; RECORD_LEN];
+    let mut block = PADDING;
     for (byte, from) in block.iter_mut().zip(text.bytes()) {
         *byte = from;
     }
@@ -220,9 +223,12 @@ fn whole(block: &Block) -> Option<String> {
     let last = head.windows(5).position(|window| window == b"\nend=")? + 1;
     let end = last + head[last..].iter().position(|byte| *byte == b'\n')? + 1;
     let head = str::from_utf8(&head[..end]).ok()?;
-    let end = rest.iter().rposition(|byte| *byte != b'#')? + 1;
-    let (rest, crc) = str::from_utf8(&rest[..end]).ok()?.strip_suffix('\n')?.rsplit_once("crc=")?;
-    let right =
-        head.starts_with(SIGNATURE) && rest.ends_with('\n') && crc == format!("{:08x}", checksum(head, rest));
+    let last = rest.windows(5).position(|window| window == b"\ncrc=")? + 1;
+    let end = last + rest[last..].iter().position(|byte| *byte == b'\n')?;
+    let (rest, crc, padding) = (&rest[..last], &rest[last + 4..end], &rest[end + 1..]);
+    let (rest, crc) = (str::from_utf8(rest).ok()?, str::from_utf8(crc).ok()?);
+    let right = head.starts_with(SIGNATURE)
+        && padding == &PADDING[..padding.len()]
+        && crc == format!("{:08x}", checksum(head, rest));
     right.then(|| format!("{head}{rest}"))
 }
