@@ -218,7 +218,7 @@ fn stick(machine: &Machine) -> Result<()> {
 }
 
 fn schedulers(machine: &Machine) -> Result<()> {
-    machine.console.send("ipvsadm -Sn")?;
+    machine.console.send("ipvsadm -Sn | no-more")?;
     let told = machine.expect("full> ", ANSWER)?.text;
     for (scheduler, port) in SCHEDULERS.iter().zip(8000..) {
         let line = format!("-A -t 192.0.2.1:{port} -s {scheduler}");
