@@ -17,6 +17,12 @@ for modules in "$BUILD_DIR"/grub2-*/build-*/grub-core; do
 	ln -s "$modules" "$parts/grub/${format#build-}"
 done
 
+# The tool was built from a copy in Buildroot's output, which may lie in a repository of another project, for instance
+# Buildroot's own: the image names the commit of the sources that were copied.
+sources=$(cd "$(dirname "$0")/../.." && pwd)
+
+GIT_DIR="$sources/.git" \
+GIT_WORK_TREE="$sources" \
 PATH="$HOST_DIR/bin:$HOST_DIR/sbin:$PATH" \
 BASCULE_TOOLS=provided \
 BASCULE_GRUB="$parts/grub" \

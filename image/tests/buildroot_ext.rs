@@ -364,7 +364,7 @@ fn the_hook_calls_the_tool_with_arguments_that_it_has() {
     }
     let required = command.get_arguments().filter(|argument| argument.is_required_set()).count();
     assert!(used >= required && required > 0, "{used} of {required}");
-    for name in ["BASCULE_TOOLS=provided", "BASCULE_GRUB="] {
+    for name in ["BASCULE_TOOLS=provided", "BASCULE_GRUB=", "GIT_DIR=", "GIT_WORK_TREE="] {
         assert!(script.contains(name), "{name}");
     }
 }
