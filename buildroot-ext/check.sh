@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks this tree against a Buildroot: buildroot-ext/check.sh PATH_TO_BUILDROOT [DIRECTORY_TO_WORK_IN]
-# Style of every file, every symbol of the defconfigs known and kept, and each defconfig as Buildroot would save it.
-# Downloads and builds nothing but Buildroot's Kconfig.
+# Style of every file, every symbol of the defconfigs known and kept, each defconfig as Buildroot would save it, and a
+# Rust that builds this program. Downloads and builds nothing but Buildroot's Kconfig. The check of style is Buildroot's
+# utils/check-package, which needs shellcheck, flake8 and the Python module magic.
 set -eu
 
 buildroot=$(cd "${1:?usage: $0 PATH_TO_BUILDROOT [DIRECTORY_TO_WORK_IN]}" && pwd)
@@ -26,6 +27,15 @@ fi
 say "style"
 find "$here" -type f -exec "$buildroot/utils/check-package" -b {} + ||
 	fail "utils/check-package has warnings"
+
+# Cargo refuses a compiler that is older, but only after the whole toolchain is built.
+say "Rust"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$here/../Cargo.toml")
+there=$(sed -n 's/^RUST_BIN_VERSION = //p' "$buildroot/package/rust-bin/rust-bin.mk")
+oldest=$(printf '%s\n' "$wanted" "$there" | sort -V | head -n 1)
+if [ -z "$wanted" ] || [ "$oldest" != "$wanted" ]; then
+	fail "Buildroot's Rust is $there; Cargo.toml asks for $wanted"
+fi
 
 for defconfig in "$here"/configs/*_defconfig; do
 	name=$(basename "$defconfig")
