@@ -86,7 +86,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
     let slot = spy::bugged(context, &slot::slot(Board::X86_64, Profile::Lab, Flavour::Generic)?)?;
     let image = context.log("disk.img");
     let (authority, tls) = authority(context)?;
-    disk::make(&slot, &image, &login::seed(CONFIG).file("config/ca.pem", &authority))?;
+    disk::make(&slot, &image, &login::seed(CONFIG))?;
     let (version, bundle) = small(context, &slot)?;
     let files = vec![("/n1".to_owned(), bundle.clone())];
     let (web, secure) = (Web::serve(files.clone())?, Web::serve_secure(files, tls)?);
@@ -106,6 +106,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
         match way {
             Way::Stall => stalls(&machine, &mut spy, &web)?,
             Way::Secure => {
+                believe(&machine, &secure, &authority)?;
                 machine.console.send(&format!("update install {}", secure.url("/n1")))?;
                 machine.expect("read back and verified", LONG)?;
                 forget(&machine, version)?;
@@ -211,6 +212,21 @@ fn stalls(machine: &Machine, spy: &mut Spy, web: &Web) -> Result<()> {
     // On a busy machine the prompt may tell of another role.
     machine.expect("> ", ANSWER)?;
     Ok(())
+}
+
+/// The server's authority is unknown until it is pasted.
+fn believe(machine: &Machine, web: &Web, authority: &str) -> Result<()> {
+    machine.console.send(&format!("update install {}", web.url("/n1")))?;
+    machine.expect("no authority that this box knows", LONG)?;
+    machine.expect("> ", ANSWER)?;
+    machine.console.send("update authority set")?;
+    machine.expect("Ctrl-C leaves", ANSWER)?;
+    for line in authority.lines() {
+        machine.console.send(line)?;
+    }
+    machine.console.send_bytes(b"\x04")?;
+    machine.expect("1 authority of your own is believed", ANSWER)?;
+    machine.expect("> ", ANSWER).map(drop)
 }
 
 /// It is there, and then it is not.

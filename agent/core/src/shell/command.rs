@@ -90,6 +90,8 @@ pub enum Command {
     User(User),
     /// The key that the two boxes of a pair share.
     PeerKey(PeerKey),
+    /// Certificate authorities of the operator's own, for updates over https.
+    Authority(Authority),
     /// The other system on the disk.
     Update(Update),
     /// Candidate configuration.
@@ -241,6 +243,15 @@ pub enum Update {
     Rollback,
     /// Stop a running install, or forget the installed system.
     Cancel,
+}
+
+/// Certificate authorities that are believed beside the public ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// Those of a PEM file: a path or `usb:NAME`; from the terminal, until Ctrl-D, when not given.
+    Set(Option<String>),
+    /// None.
+    Clear,
 }
 
 /// The key that the two boxes of a pair share.

@@ -31,6 +31,7 @@ pub fn changes(command: &Command) -> bool {
         | Command::Reload
         | Command::RestartAgent
         | Command::PeerKey(_)
+        | Command::Authority(_)
         | Command::User(_) => true,
         Command::Update(update) => *update != Update::Status,
         Command::Candidate(candidate) => candidate_changes(candidate),
@@ -94,6 +95,7 @@ pub fn question(command: &Command) -> Option<String> {
         | Command::RestartAgent
         | Command::Ipvsadm(_)
         | Command::PeerKey(_)
+        | Command::Authority(_)
         | Command::User(_)
         | Command::Candidate(_) => None,
     }

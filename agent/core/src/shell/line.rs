@@ -144,6 +144,7 @@ pub const fn has_output(command: &Command) -> bool {
         | Command::Reload
         | Command::RestartAgent
         | Command::PeerKey(_)
+        | Command::Authority(_)
         | Command::User(_)
         | Command::Update(
             Update::Install { .. }

@@ -2,7 +2,9 @@
 //! `docs/command-reference.md` come from here.
 
 use super::args::Kind;
-use super::command::{BundleFrom, Candidate, Command, Monitor, PeerKey, Role, Show, Update, User, When};
+use super::command::{
+    Authority, BundleFrom, Candidate, Command, Monitor, PeerKey, Role, Show, Update, User, When,
+};
 use super::grammar::{Node, arg, word};
 use crate::control::Open;
 use crate::overrides::{Operation, ServerOverride, ServiceOverride};
@@ -278,6 +280,13 @@ static SHOW: &[N] = &[
 static UPDATE: &[N] = &[
     word("activate", "restart into the installed system, on trial")
         .run(|_| Some(Command::Update(Update::Activate))),
+    word("authority", "certificate authorities of your own, for bundles over https").then(&[
+        word("clear", "the public ones alone").run(|_| Some(Command::Authority(Authority::Clear))),
+        word("set", "these; pasted at this terminal without FILE")
+            .run(|_| Some(Command::Authority(Authority::Set(None))))
+            .then(&[arg("FILE", Kind::Text, "PEM file: path or usb:NAME")
+                .run(|a| Some(Command::Authority(Authority::Set(Some(a.text("FILE")?)))))]),
+    ]),
     word("cancel", "stop a running install, or forget the installed system")
         .run(|_| Some(Command::Update(Update::Cancel))),
     word("confirm", "keep the system on trial").run(|_| Some(Command::Update(Update::Confirm))),

@@ -197,22 +197,9 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
     }
 
     fn load(&mut self, session: SessionId, replace: bool, from: Option<&str>) -> io::Result<Outcome> {
-        let text = match from {
-            Some(path) => match file_or_stick(path) {
-                Ok(text) => text,
-                Err(reason) => return self.refuse(&reason),
-            },
-            None => {
-                if self.desk.interactive() {
-                    self.desk.say(
-                        "Type or paste TOML or set commands; Ctrl-D on an empty line ends, Ctrl-C leaves.",
-                    )?;
-                }
-                match self.desk.ask_text()? {
-                    Some(text) => text,
-                    None => return self.refuse("Nothing was loaded."),
-                }
-            }
+        let text = match self.text_from(from, "Type or paste TOML or set commands")? {
+            Ok(text) => text,
+            Err(reason) => return self.refuse(&reason),
         };
         // A backup holds users too: they must not become comments of the configuration.
         let text = crate::people::bundle::configuration_of(&text);
@@ -222,6 +209,23 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
             Ok(Reply::Done(text)) => self.done(&text),
             answer => self.refused(answer),
         }
+    }
+}
+
+impl<T: Terminal, A: Agent> Shell<T, A> {
+    /// A text from a file, a stick or, when neither is given, whoever sits at the terminal; why there is none.
+    pub(super) fn text_from(
+        &mut self,
+        from: Option<&str>,
+        invitation: &str,
+    ) -> io::Result<Result<String, String>> {
+        if let Some(path) = from {
+            return Ok(file_or_stick(path));
+        }
+        if self.desk.interactive() {
+            self.desk.say(&format!("{invitation}; Ctrl-D on an empty line ends, Ctrl-C leaves."))?;
+        }
+        Ok(self.desk.ask_text()?.ok_or_else(|| "Nothing was changed.".to_owned()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::process::Command as Process;
 
 use bascule_core::control::{Reply, Request};
-use bascule_core::shell::command::{Command, Role, Show, Update, When};
+use bascule_core::shell::command::{Authority, Command, Role, Show, Update, When};
 use bascule_core::shell::filter::{self, Filter};
 use bascule_core::shell::line::{self, Line};
 use bascule_core::shell::report::Report;
@@ -64,6 +64,20 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
         self.act(text, line, &line.command)
     }
 
+    /// Certificate authorities of the operator's own.
+    fn authority(&mut self, what: &Authority) -> io::Result<Outcome> {
+        let done = match what {
+            Authority::Clear => update::authority::clear(),
+            Authority::Set(from) => self
+                .text_from(from.as_deref(), "Paste the certificates (PEM)")?
+                .and_then(|pem| update::authority::set(&pem)),
+        };
+        match done {
+            Ok(text) => self.done(&text),
+            Err(reason) => self.refuse(&reason),
+        }
+    }
+
     /// What only a console of a box can do is refused before anything is asked.
     fn possible_here(&mut self, command: &Command) -> io::Result<bool> {
         let on_box = self.on_box || init_is_ours();
@@ -118,6 +132,7 @@ impl<T: Terminal, A: Agent> Shell<T, A> {
                 let mut machine = update::ThisBox::new(&self.place.run_dir, &self.place.state_dir);
                 worked(update::carry_out(&mut self.desk, &mut machine, at, command))
             }
+            Command::Authority(what) => self.authority(what),
             Command::PeerKey(what) => worked(peer::key_command(&mut self.desk, &self.place, *what)),
             Command::FactoryReset => match people::reset::begin(&self.place) {
                 Ok(()) => self.done("The box restarts and wipes its data."),

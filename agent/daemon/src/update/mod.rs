@@ -7,6 +7,7 @@
 //! ```
 //! `commands` carries out what was typed, under `lock`; `show` and `progress` tell how far it is.
 
+pub mod authority;
 mod commands;
 pub mod gate;
 mod http;

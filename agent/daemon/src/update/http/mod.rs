@@ -21,6 +21,7 @@ use thiserror::Error;
 use self::connection::{ConnectError, Connecting, Connection};
 use self::response::{Body, Head, Malformed};
 pub use self::url::{Url, UrlError};
+use super::authority;
 use super::source::{Got, Source, SourceError};
 use crate::look::version;
 
@@ -190,7 +191,7 @@ impl Http {
             url,
             redirects: 0,
             timing,
-            authorities: tls::CA_FILE.into(),
+            authorities: authority::FILE.into(),
             state: State::Pause(now),
             buffer: Vec::new(),
             at: 0,

@@ -9,15 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use thiserror::Error;
 
+use super::super::authority;
 use crate::sys;
 
-/// Certificates of the operator's own authorities, PEM.
-pub const CA_FILE: &str = "/data/config/ca.pem";
 /// A clock before this was never set: the sources are younger (2025-01-01).
 const SENSIBLE: u64 = 1_735_689_600;
 
@@ -26,7 +24,7 @@ const SENSIBLE: u64 = 1_735_689_600;
 pub enum TlsError {
     /// The certificate is not believed.
     #[error(
-        "{host} cannot prove who it is: {error}.{} If its authority is your own, put its certificate into {CA_FILE}. \
+        "{host} cannot prove who it is: {error}.{} If its authority is your own: \"update authority set\". \
          The bundle is signed in any case: http:// or usb:NAME will do",
         clock(*.now)
     )]
@@ -39,7 +37,7 @@ pub enum TlsError {
         now: u64,
     },
     /// The certificates of the operator cannot be read.
-    #[error("{CA_FILE} cannot be used: {0}")]
+    #[error("the authorities of your own cannot be used: {0}. \"update authority set\" replaces them")]
     Authorities(String),
     /// Nothing in common, or not TLS at all.
     #[error(
@@ -108,14 +106,9 @@ fn roots(authorities: &Path) -> Result<RootCertStore, TlsError> {
     if !authorities.exists() {
         return Ok(roots);
     }
-    let unusable = |error: &dyn std::fmt::Display| TlsError::Authorities(error.to_string());
-    let mut own = 0;
-    for certificate in CertificateDer::pem_file_iter(authorities).map_err(|error| unusable(&error))? {
-        let certificate = certificate.map_err(|error| unusable(&error))?;
-        roots.add(certificate).map_err(|error| unusable(&error))?;
-        own += 1;
-    }
-    if own == 0 { Err(TlsError::Authorities("it has no certificate in PEM".to_owned())) } else { Ok(roots) }
+    let pem = std::fs::read(authorities).map_err(|error| TlsError::Authorities(error.to_string()))?;
+    authority::add(&mut roots, &pem).map_err(TlsError::Authorities)?;
+    Ok(roots)
 }
 
 /// What went wrong in a greeting.
