@@ -217,7 +217,7 @@ fn stalls(machine: &Machine, spy: &mut Spy, web: &Web) -> Result<()> {
 /// The server's authority is unknown until it is pasted.
 fn believe(machine: &Machine, web: &Web, authority: &str) -> Result<()> {
     machine.console.send(&format!("update install {}", web.url("/n1")))?;
-    machine.expect("no authority that this box knows", LONG)?;
+    machine.expect("cannot prove who it is", LONG)?;
     machine.expect("> ", ANSWER)?;
     machine.console.send("update authority set")?;
     machine.expect("Ctrl-C leaves", ANSWER)?;
