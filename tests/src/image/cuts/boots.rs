@@ -29,10 +29,10 @@ struct Job {
     point: Point,
 }
 
-/// Chooses points: the first and the last with every choice of the loader and every record, the others spread over
-/// the rest.
+/// Chooses points: the first with every choice of the loader and every record and, if there is time for all, the last
+/// and others spread over the rest.
 #[must_use]
-pub fn choose(points: &[Point], wanted: usize) -> Vec<&Point> {
+pub fn choose(points: &[Point], wanted: usize, whole: bool) -> Vec<&Point> {
     let key = |point: &Point| format!("{} {}", point.verdict.words, point.verdict.at);
     let mut chosen: Vec<usize> = Vec::new();
     let mut keys: Vec<String> = points.iter().map(key).collect();
@@ -40,10 +40,11 @@ pub fn choose(points: &[Point], wanted: usize) -> Vec<&Point> {
     keys.dedup();
     for wanted in &keys {
         chosen.extend(points.iter().position(|point| key(point) == *wanted));
-        chosen.extend(points.iter().rposition(|point| key(point) == *wanted));
+        chosen.extend(points.iter().rposition(|point| key(point) == *wanted).filter(|_| whole));
     }
     let close: Vec<usize> = (0..points.len()).filter(|at| points[*at].close).collect();
-    let missing = wanted.saturating_sub(chosen.len()).max(wanted / 3);
+    let spread = if whole { wanted / 3 } else { 0 };
+    let missing = wanted.saturating_sub(chosen.len()).max(spread);
     chosen.extend((0..missing).filter_map(|n| close.get(n * close.len() / missing)));
     chosen.sort_unstable();
     chosen.dedup();

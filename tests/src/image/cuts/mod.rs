@@ -71,7 +71,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
 
     let begin = Instant::now();
     let wanted = if context.whole { BOOTS } else { SOME_BOOTS };
-    let chosen = boots::choose(&points.all, wanted + wanted / 10);
+    let chosen = boots::choose(&points.all, wanted + wanted / 10, context.whole);
     let started = boots::start(context, &life.log, &life.image, &chosen)?;
     ensure!(started.len() >= wanted, "only {} were started", started.len());
     let trials = started.iter().filter(|at| !at.contains("bascule.try=0")).count();
