@@ -22,6 +22,7 @@ pub mod reconcile;
 pub mod links;
 pub mod ntp;
 pub mod slot;
+pub mod spare;
 pub mod status;
 pub mod commit;
 pub mod gate;

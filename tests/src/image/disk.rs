@@ -3,9 +3,10 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use bascule_core::spare;
 use bascule_image::board::{Board, Flavour};
 use bascule_image::build::{self, Slot};
 use bascule_image::disk;
@@ -16,7 +17,7 @@ use bascule_image::toolchain::Profile;
 
 use crate::runner::{Case, Context, Outcome};
 
-use super::boot::{ALONE, BOOT, log_in_to};
+use super::boot::{ALONE, ANSWER, BOOT, log_in_to};
 use super::spy::{self, Spy};
 
 /// The cases.
@@ -49,13 +50,69 @@ fn run(context: &mut Context) -> Result<Outcome> {
     told("small", "put the image on a larger disk")?;
     drop(machine);
 
-    let data = Layout::of(Board::X86_64)?.partition("data")?.start;
-    // The superblock.
-    OpenOptions::new().write(true).open(&image)?.write_all_at(&[0xff; 1_024], data + 1_024)?;
-    let machine = start(context, &image, "damaged", &[])?;
-    told("damaged", "write the image to the disk again")?;
+    damaged(context, &image)?;
+    Ok(Outcome::Passed(
+        "all three are up and tell it; without its data partition the box balances".to_owned(),
+    ))
+}
+
+/// A data partition without its superblock: the spare copy of configuration and users takes its place, until a
+/// factory reset.
+fn damaged(context: &Context, image: &Path) -> Result<()> {
+    ensure!(spare_is_zero(image)?, "a disk that never started alone has a spare copy");
+    let machine = start(context, image, "whole", &[])?;
+    copied("whole")?;
     drop(machine);
-    Ok(Outcome::Passed("all three are up and tell it".to_owned()))
+    ensure!(!spare_is_zero(image)?, "the box says that it wrote a spare copy, and the disk has none");
+    let data = Layout::of(Board::X86_64)?.partition("data")?.start;
+    OpenOptions::new().write(true).open(image)?.write_all_at(&[0xff; 1_024], data + 1_024)?;
+
+    let machine = start(context, image, "damaged", &[])?;
+    log_in_to(&machine, "alone(MASTER)> ", BOOT)?;
+    machine.console.send("show status")?;
+    machine.expect("192.0.2.100/24 held", ANSWER)?;
+    machine.console.send("ipvsadm -Sn")?;
+    machine.expect("-a -t 192.0.2.100:80 -r 192.0.2.21:80 -m -w 1", ANSWER)?;
+    told("damaged", "write the image to the disk again")?;
+    told("damaged", "the box runs from the spare copy of 20")?;
+    let (modes, _) =
+        Spy::connect("damaged", BOOT)?.run("stat -c %a:%u /data/state /data/state/users.toml")?;
+    ensure!(modes.split_whitespace().eq(["700:0", "600:0"]), "unpacked with modes {modes}");
+
+    machine.console.send("factory-reset")?;
+    machine.expect("(y/N) ", ANSWER)?;
+    machine.console.send("y")?;
+    machine.expect(" 1/10 Host name", BOOT)?;
+    ensure!(spare_is_zero(image)?, "a factory reset left a spare copy");
+    Ok(())
+}
+
+/// Waits until the box says that both copies are written.
+fn copied(name: &str) -> Result<()> {
+    let mut spy = Spy::connect(name, BOOT)?;
+    let end = Instant::now() + BOOT;
+    loop {
+        let (log, _) = spy.run("dmesg | grep 'spare copy'")?;
+        if log.contains("the spare copy of configuration and users is written") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "{name}: no spare copy is written: {log}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Whether the state partition of a disk of ours holds nothing in both places of the spare copy.
+pub fn spare_is_zero(image: &Path) -> Result<bool> {
+    let state = Layout::of(Board::X86_64)?.partition("state")?.start;
+    let file = fs::File::open(image)?;
+    let mut bytes = vec![0; spare::PLACE_LEN];
+    for place in spare::PLACES {
+        file.read_exact_at(&mut bytes, state + place)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The image on a disk that ends within the data partition.

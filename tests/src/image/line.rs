@@ -17,6 +17,7 @@ use bascule_image::toolchain::Profile;
 use crate::runner::{Case, Context, Outcome};
 
 use super::boot::{ANSWER, BOOT};
+use super::disk::spare_is_zero;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -43,7 +44,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
     let drive = format!("if=none,id=stick,format=raw,file={}", stick.display());
     let control = std::env::temp_dir().join(format!("bascule-qmp-{}", std::process::id()));
     let qmp = format!("unix:{},server=on,wait=off", control.display());
-    let setup = Setup::new("console", Board::X86_64, Boot::disk(Board::X86_64, image))
+    let setup = Setup::new("console", Board::X86_64, Boot::disk(Board::X86_64, image.clone()))
         .user_network()
         .arguments(&["-device", "qemu-xhci", "-drive", &drive, "-device", "usb-storage,drive=stick"])
         .arguments(&["-qmp", &qmp])
@@ -101,9 +102,11 @@ fn run(context: &mut Context) -> Result<Outcome> {
     machine.console.send("maintenance leave")?;
     machine.expect("from-usb> ", ANSWER)?;
 
+    ensure!(!spare_is_zero(&image)?, "after two restarts in order there is no spare copy");
     confirmed(&machine, "factory-reset")?;
     let text = machine.expect(" 1/10 Host name", BOOT)?.text;
     ensure!(!text.contains("login: "), "after the reset somebody could log in:\n{text}");
+    ensure!(spare_is_zero(&image)?, "the reset left a spare copy");
     Ok(Outcome::Passed("usb:lb1.toml committed, two reboots, setup asks again".to_owned()))
 }
 

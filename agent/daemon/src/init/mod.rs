@@ -18,6 +18,7 @@ mod leave;
 mod modules;
 mod mounts;
 mod service;
+mod spare;
 mod supervisor;
 mod sysctl;
 mod trial;
@@ -30,19 +31,22 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bascule_core::slot::Record;
+use bascule_core::time::utc;
 use nix::sys::signal::{SigSet, Signal};
 
 use self::alarms::Alarms;
 use self::fault::Fault;
 use self::last_reset::Cause;
 use self::modules::Loader;
-use self::mounts::Data;
+use self::mounts::{Data, DataError};
+use self::spare::SpareError;
 use self::supervisor::{Parts, Supervisor};
 use self::trial::Trial;
 use self::uevent::Uevents;
 use self::watchdog::Watchdog;
 use crate::confine::groups;
 use crate::look::version;
+use crate::people::reset;
 use crate::update::record;
 
 pub use self::alarms::ALARMS;
@@ -128,7 +132,16 @@ fn data(cmdline: &str, loader: &mut Loader, watchdog: &mut Watchdog, alarms: &mu
         watchdog.feed();
     });
     data.problems.drain(..).for_each(|problem| alarms.raise(problem));
-    match crate::people::reset::finish(Path::new(mounts::DATA)) {
+    if let Some(lost) = &data.lost {
+        alarms.raise(without_data(lost, spare::restore()));
+    }
+    if reset::marked(Path::new(mounts::DATA))
+        && let Err(error) = spare::wipe()
+    {
+        // The data partition is new then, and one that is new has the copy wiped before another is written.
+        alarms.raise(format!("the spare copy of the old configuration and users is not wiped yet: {error}"));
+    }
+    match reset::finish(Path::new(mounts::DATA)) {
         Ok(false) => {}
         Ok(true) => tracing::warn!("factory reset: configuration, users and keys are wiped"),
         Err(error) => {
@@ -137,6 +150,23 @@ fn data(cmdline: &str, loader: &mut Loader, watchdog: &mut Watchdog, alarms: &mu
     }
     watchdog.feed();
     data
+}
+
+/// What the operator is told of a data partition that is not mounted, and of what runs in its stead.
+fn without_data(lost: &DataError, restored: Result<Option<u64>, SpareError>) -> String {
+    match restored {
+        Ok(Some(taken)) => {
+            let time = if taken == 0 { String::new() } else { format!(" of {} UTC", utc(taken)) };
+            format!(
+                "{lost}; until then the box runs from the spare copy{time} of its configuration and users, and changes \
+                 are not kept over a restart"
+            )
+        }
+        Ok(None) => format!("{lost}; until then nothing is kept over a restart"),
+        Err(error) => {
+            format!("{lost}; until then nothing is kept over a restart (the spare copy is not used: {error})")
+        }
+    }
 }
 
 /// Writes down how the loader started this system, and counts crashes in a row: the record knows what follows.

@@ -92,7 +92,9 @@ pub struct Data {
     pub device: Option<PathBuf>,
     /// Whether its file system may be grown to it: it is on the only disk that the loader can have come from.
     pub ours: bool,
-    /// What is wrong, in words for the operator.
+    /// Why it is not mounted, when it is not: a tmpfs is in its place.
+    pub lost: Option<DataError>,
+    /// What else is wrong, in words for the operator.
     pub problems: Vec<String>,
 }
 
@@ -108,7 +110,7 @@ pub fn data(name: Option<&str>, state: Option<&str>, patience: Duration, idle: i
     match mounted {
         Ok(device) => data.device = Some(device),
         Err(error) => {
-            data.problems.push(format!("{error}; until then nothing is kept over a restart"));
+            data.lost = Some(error);
             let memory = mount_kind("tmpfs", DATA, HARD, Some("mode=0755,size=64m"));
             data.problems.extend(memory.err());
         }

@@ -18,6 +18,7 @@ use super::leave::{self, Leave, STEPS, Step};
 use super::modules::Loader;
 use super::mounts::{self, Data};
 use super::service::Service;
+use super::spare::{self, Keeper};
 use super::trial::{self, Trial};
 use super::uevent::Uevents;
 use super::watchdog::Watchdog;
@@ -88,6 +89,8 @@ pub struct Supervisor {
     offer: Option<Offer>,
     /// What became of the growth of the data partition.
     growth: Option<Receiver<Result<(u64, u64), String>>>,
+    /// While the data partition is mounted.
+    spare: Option<Keeper>,
     /// Whether modules can still be loaded.
     open: bool,
     started: Instant,
@@ -110,6 +113,7 @@ impl Supervisor {
             let arguments = ["shell", "--console", &console, "--run-dir", RUN_DIR, "--state-dir", STATE_DIR];
             Service::new(&format!("shell on {console}"), &arguments, begin)
         };
+        let spare = parts.data.device.is_some().then(|| Keeper::new(now));
         let growth = parts.data.device.take().filter(|_| parts.data.ours).map(grow);
         let gate = parts.trial.is_some().then(|| Service::new("gate", GATE, now));
         Self {
@@ -120,6 +124,7 @@ impl Supervisor {
             shells: consoles.into_iter().map(shell).collect(),
             offer,
             growth,
+            spare,
             open: true,
             started: now,
             looked: now,
@@ -172,6 +177,9 @@ impl Supervisor {
             self.look_after_agent(now);
             self.look_at_hardware(now);
             self.look_at_growth();
+            if let Some(alarm) = self.spare.as_mut().and_then(|spare| spare.tick(now)) {
+                self.parts.alarms.raise(alarm);
+            }
             self.look_at_trial(now);
             if self.peer.is_none() && peer::wanted(Path::new(STATE_DIR)) {
                 self.peer = Some(Service::new("peer", PEER, now));
@@ -348,6 +356,7 @@ impl Supervisor {
                     self.await_end(longest, |_| leave::any_left());
                 }
                 Step::Disk => {
+                    spare::leave(self.spare.as_mut());
                     let reason = trial::verdict().unwrap_or_else(|| reason.to_owned());
                     console::say_last(&console::names(), &format!("{}: {reason}", leave.word()));
                     crate::log::flush();

@@ -14,7 +14,7 @@ use crate::shell::console::Console;
 use crate::store;
 
 /// In the state directory.
-const FILE: &str = "peer.key";
+pub const FILE: &str = "peer.key";
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Letters of a written key: 34 bytes, five bits each.
 const LENGTH: usize = 55;

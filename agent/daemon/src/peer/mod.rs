@@ -23,5 +23,5 @@ mod sight;
 mod tests;
 
 pub use self::drive::{Wish, update_pair};
-pub use self::key::command as key_command;
+pub use self::key::{FILE as KEY_FILE, command as key_command};
 pub use self::service::{run, wanted};

@@ -1,7 +1,8 @@
 //! Factory reset: a mark on the data partition, and a restart; init wipes the partition before anything reads it.
 //!
 //! The mark is removed last, so a power cut in the middle leads to another wipe, never to half a configuration. The
-//! agent does not run while files go, so it cannot write any back.
+//! agent does not run while files go, so it cannot write any back. The spare copy (`init/spare.rs`) is wiped before the
+//! restart and, in case the power went, again before the partition.
 
 use std::fs;
 use std::io;
@@ -35,6 +36,12 @@ pub fn begin(place: &Place) -> Result<(), String> {
         let _ = fs::remove_file(&mark);
         format!("init cannot be told to restart: {}", errno.desc())
     })
+}
+
+/// Whether a data directory is to be wiped at the next start.
+#[must_use]
+pub fn marked(data_dir: &Path) -> bool {
+    data_dir.join(MARK).exists()
 }
 
 /// Wipes a data directory that is marked; whether it was. For init, before anything reads the directory.

@@ -14,7 +14,7 @@ use super::node::{Agent, tell};
 use super::session::{Running, Sessions};
 use super::source::{Loaded, Made, Source, Start};
 use crate::people::audit::{self, Entry};
-use crate::snapshot::BootId;
+use crate::snapshot::{self, BootId};
 use crate::store::files::Disk;
 use crate::sys::{boottime, wall};
 
@@ -33,6 +33,13 @@ pub struct Commits {
     pub(super) running: Running,
     /// Of the audit log.
     state_dir: PathBuf,
+}
+
+/// Whether a commit of this boot waits for its confirmation: the configuration on the disk may go back.
+#[must_use]
+pub fn waits(run_dir: &Path) -> bool {
+    let Ok(boot) = snapshot::boot_id() else { return false };
+    Left::<Option<Pending>>::new(run_dir, PENDING, boot).load().flatten().is_some()
 }
 
 impl Commits {

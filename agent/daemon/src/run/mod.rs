@@ -29,6 +29,9 @@ use std::sync::Arc;
 use bascule_core::node::Node;
 use thiserror::Error;
 
+pub use self::commit::waits as commit_waits;
+pub use self::operate::MAINTENANCE;
+
 use self::commit::Commits;
 use self::node::{Agent, Signals};
 use self::operate::Maintenance;

@@ -17,7 +17,7 @@ use crate::store;
 use crate::sys::{monotonic, wall};
 
 /// Name of the file in the state directory that says that the box is in maintenance.
-const MAINTENANCE: &str = "maintenance";
+pub const MAINTENANCE: &str = "maintenance";
 
 /// Whether the box is in maintenance, kept over reboots: a file that exists.
 #[derive(Clone, Debug)]

@@ -227,11 +227,24 @@ fn command_line() -> init::cmdline::CommandLine {
 /// # Errors
 /// When there is no state partition or it cannot be read.
 pub fn open() -> Result<State<Partition>, StateError> {
+    State::load(Partition::open(&only_partition()?.1)?)
+}
+
+/// The state partition of a box that our loader started: its name (`PARTUUID=...`) and device.
+///
+/// # Errors
+/// When there is none, or more than one disk carries it.
+pub fn partition() -> Result<(String, PathBuf), StateError> {
+    evidence()?;
+    only_partition()
+}
+
+fn only_partition() -> Result<(String, PathBuf), StateError> {
     let name = command_line().state.ok_or(StateError::Unnamed)?;
     let mut found = init::partitions(&name);
     match found.len() {
         0 => Err(StateError::Missing(name)),
-        1 => State::load(Partition::open(&found.remove(0))?),
+        1 => Ok((name, found.remove(0))),
         _ => Err(StateError::Twins(found)),
     }
 }

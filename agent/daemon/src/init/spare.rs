@@ -1,0 +1,432 @@
+//! The spare copy of configuration and users on the state partition (`bascule_core::spare`): written by PID 1 while the
+//! data partition is mounted, unpacked into memory when it cannot be.
+//!
+//! The copies follow one data partition, which says so in `state/spare`. One that does not (new, after a factory reset)
+//! has both wiped before anything is written, so nothing of an earlier life of the box comes back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use bascule_core::spare::{self, Contents, Folder, Found, HEAD_LEN, PLACE_LEN, PLACES, Spare};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use thiserror::Error;
+
+use super::{RUN_DIR, cmdline, mounts};
+use crate::people::{reset, users};
+use crate::store::{self, StoreError};
+use crate::update::record::{self, StateError};
+use crate::{peer, run, system};
+
+/// In the state directory of the data partition: the state partition whose copies follow it.
+const MARK: &str = "state/spare";
+/// After a failure the next attempt waits for so long.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Longest wait for a copy that is being written when the box goes down.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Why there is no copy, or not the latest.
+#[derive(Debug, Error)]
+pub enum SpareError {
+    /// No place for it.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The partition is smaller than every release makes it.
+    #[error("the state partition has {0} bytes, too few for a spare copy: write the image to the disk again")]
+    Small(u64),
+    /// The disk refuses.
+    #[error("cannot {what} the spare copy: {error}. If this comes back, replace the disk")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The disk gives back something else than was written.
+    #[error("the spare copy does not read back as it was written: the disk is failing, replace it")]
+    Differs,
+    /// The data partition refuses.
+    #[error("cannot read {} for the spare copy: {error}", .path.display())]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A file on the data partition.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> SpareError {
+    move |error| SpareError::Io { what, error }
+}
+
+/// Where copies live; a test cuts its power after every write.
+trait Medium {
+    /// Reads bytes at an offset of the state partition.
+    fn read(&mut self, at: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Writes at an offset and waits until it is on the medium.
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The state partition behind the boot records.
+#[derive(Debug)]
+struct Area(File);
+
+impl Area {
+    fn open(path: &Path) -> Result<Self, SpareError> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
+        let length = file.seek(SeekFrom::End(0)).map_err(failed("open"))?;
+        if length < PLACES[1] + PLACE_LEN as u64 { Err(SpareError::Small(length)) } else { Ok(Self(file)) }
+    }
+
+    /// That of this box: started by our loader, and no other disk carries the same partition.
+    fn of_box() -> Result<(Self, String), SpareError> {
+        let (name, path) = record::partition()?;
+        Ok((Self::open(&path)?, name))
+    }
+}
+
+impl Medium for Area {
+    fn read(&mut self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let inside = at >= PLACES[0] && at + bytes.len() as u64 <= PLACES[1] + PLACE_LEN as u64;
+        if !inside {
+            // The boot records lie before.
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.0.write_all_at(bytes, at)?;
+        self.0.sync_all()?;
+        // What is read back comes from the disk.
+        posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(io::Error::from)
+    }
+}
+
+/// The data partition that the loader named.
+fn owner() -> Option<String> {
+    cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default()).data
+}
+
+fn look(medium: &mut impl Medium, owner: &str) -> Result<[Found; 2], SpareError> {
+    let mut place = |at| -> Result<Found, SpareError> {
+        let head = medium.read(at, HEAD_LEN).map_err(failed("read"))?;
+        Ok(match spare::length(&head) {
+            Ok(length) => Spare::decode(&medium.read(at, length).map_err(failed("read"))?, owner),
+            Err(damage) => Err(damage),
+        })
+    };
+    Ok([place(PLACES[0])?, place(PLACES[1])?])
+}
+
+/// Zeroes both places, their beginnings first; what is zero is not written. Whether something was.
+fn wipe_on(medium: &mut impl Medium) -> Result<bool, SpareError> {
+    let mut wiped = false;
+    for length in [4_096, PLACE_LEN] {
+        for at in PLACES {
+            let there = medium.read(at, length).map_err(failed("read"))?;
+            if there.iter().any(|byte| *byte != 0) {
+                medium.write(at, &vec![0; length]).map_err(failed("wipe"))?;
+                wiped = true;
+            }
+        }
+    }
+    Ok(wiped)
+}
+
+/// Wipes both copies of this box. A box without our loader has none.
+///
+/// # Errors
+/// When they may still be there.
+pub fn wipe() -> Result<(), SpareError> {
+    let (mut area, _) = match Area::of_box() {
+        Err(SpareError::State(StateError::Evidence(_) | StateError::Unnamed)) => return Ok(()),
+        opened => opened?,
+    };
+    if wipe_on(&mut area)? {
+        tracing::info!("the spare copy is wiped");
+    }
+    Ok(())
+}
+
+/// Unpacks the newest whole copy into the data directory, which is in memory: when it was made, in seconds since 1970
+/// (0: not known); `None` when there is no copy.
+///
+/// # Errors
+/// When it cannot be read or unpacked.
+pub fn restore() -> Result<Option<u64>, SpareError> {
+    let Some(owner) = owner() else { return Ok(None) };
+    let (mut area, _) = Area::of_box()?;
+    restore_from(&mut area, &owner, Path::new(mounts::DATA))
+}
+
+fn restore_from(medium: &mut impl Medium, owner: &str, data: &Path) -> Result<Option<u64>, SpareError> {
+    let Some(spare) = spare::newest(look(medium, owner)?) else { return Ok(None) };
+    for folder in [Folder::Config, Folder::State] {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data.join(folder.name()));
+        made.map_err(failed("unpack"))?;
+    }
+    // Mode 0600, as all that the box writes; everything belongs to user 0.
+    spare
+        .contents
+        .files()
+        .iter()
+        .try_for_each(|file| store::replace(&data.join(file.path()), file.content()))?;
+    Ok(Some(spare.taken))
+}
+
+/// A file that is kept, as it was when it was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trace {
+    folder: Folder,
+    name: String,
+    length: u64,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+/// What is to be kept: the configuration, users, key of the pair, maintenance, then what else lies in `config`.
+fn traces(data: &Path) -> Result<Vec<Trace>, SpareError> {
+    let state = [users::FILE, users::COPY, peer::KEY_FILE, run::MAINTENANCE];
+    let mut found = Vec::new();
+    for name in state {
+        found.extend(trace(data, Folder::State, name)?);
+    }
+    let config = data.join(Folder::Config.name());
+    let mut names: Vec<String> = match fs::read_dir(&config) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(SpareError::Source { path: config, error }),
+    };
+    // A file in the making is none.
+    names.retain(|name| !name.ends_with(".new"));
+    names.sort_by_key(|name| (name != "bascule.toml", name.clone()));
+    let mut all = Vec::new();
+    for name in names {
+        all.extend(trace(data, Folder::Config, &name)?);
+    }
+    // The configuration, then the people.
+    let rest = if all.first().is_some_and(|first| first.name == "bascule.toml") {
+        all.split_off(1)
+    } else {
+        Vec::new()
+    };
+    Ok(all.into_iter().chain(found).chain(rest).collect())
+}
+
+fn trace(data: &Path, folder: Folder, name: &str) -> Result<Option<Trace>, SpareError> {
+    let path = data.join(folder.name()).join(name);
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.is_file() => Ok(Some(Trace {
+            folder,
+            name: name.to_owned(),
+            length: meta.len(),
+            inode: meta.ino(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+        })),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SpareError::Source { path, error }),
+    }
+}
+
+/// What came of a look at the files.
+#[derive(Debug, PartialEq, Eq)]
+enum Followed {
+    /// The copies hold what the files do; the paths of those that do not fit.
+    Done(Vec<String>),
+    /// Not now: a commit waits for its confirmation, or the box is about to be wiped.
+    Later,
+}
+
+/// Brings both copies to what the data directory holds.
+fn follow(
+    medium: &mut impl Medium,
+    state: &str,
+    owner: &str,
+    data: &Path,
+    traces: &[Trace],
+    taken: u64,
+    waits: impl Fn() -> bool,
+) -> Result<Followed, SpareError> {
+    let mark = data.join(MARK);
+    let followed = fs::read_to_string(&mark).is_ok_and(|name| name == state);
+    if !followed {
+        wipe_on(medium)?;
+    }
+    let (contents, out) = gather(data, owner, traces)?;
+    if contents.files().is_empty() {
+        // A new box, or a file system that lost everything: then the copy is the last one there is.
+        return Ok(Followed::Done(out));
+    }
+    if waits() || reset::marked(data) {
+        return Ok(Followed::Later);
+    }
+    if !followed {
+        store::replace(&mark, state.as_bytes())?;
+    }
+    let (places, generation) = spare::stale(&look(medium, owner)?, &contents);
+    let files = contents.files().len();
+    let Some(bytes) = (Spare { generation, taken, contents }).encode() else {
+        return Ok(Followed::Done(out));
+    };
+    for at in places.iter().filter_map(|place| PLACES.get(*place)) {
+        medium.write(*at, &bytes).map_err(failed("write"))?;
+        if medium.read(*at, bytes.len()).map_err(failed("read back"))? != bytes {
+            return Err(SpareError::Differs);
+        }
+    }
+    if !places.is_empty() {
+        tracing::info!(files, bytes = bytes.len(), "the spare copy of configuration and users is written");
+    }
+    Ok(Followed::Done(out))
+}
+
+/// The files as they are; and the paths of those that do not fit.
+fn gather(data: &Path, owner: &str, traces: &[Trace]) -> Result<(Contents, Vec<String>), SpareError> {
+    let mut files = Vec::new();
+    let mut large = Vec::new();
+    for Trace { folder, name, length, .. } in traces {
+        let path = data.join(folder.name()).join(name);
+        if *length >= PLACE_LEN as u64 {
+            large.push(format!("{}/{name}", folder.name()));
+            continue;
+        }
+        files.extend(spare::File::new(*folder, name, store::read(&path, PLACE_LEN as u64)?));
+    }
+    let (contents, out) = Contents::fit(owner, files);
+    large.extend(out);
+    Ok((contents, large))
+}
+
+/// Follows the files of this box.
+fn follow_box(traces: &[Trace]) -> Result<Followed, SpareError> {
+    let Some(owner) = owner() else { return Ok(Followed::Done(Vec::new())) };
+    let (mut area, state) = Area::of_box()?;
+    let now = crate::sys::wall();
+    // A clock that was never set says nothing.
+    let taken = if now > system::floor() { now } else { 0 };
+    let waits = || run::commit_waits(Path::new(RUN_DIR));
+    follow(&mut area, &state, &owner, Path::new(mounts::DATA), traces, taken, waits)
+}
+
+/// Keeps the copy up to date, on a box whose data partition is mounted.
+#[derive(Debug)]
+pub struct Keeper {
+    /// As the copies hold them.
+    kept: Option<Vec<Trace>>,
+    /// A thread that looks at these now: a slow disk must not hold up process 1.
+    work: Option<(Vec<Trace>, Receiver<Result<Followed, SpareError>>)>,
+    /// Not before.
+    next: Instant,
+}
+
+impl Keeper {
+    /// Nothing is known of the copies yet.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self { kept: None, work: None, next: now }
+    }
+
+    /// Looks whether files have changed; what the operator should know.
+    pub fn tick(&mut self, now: Instant) -> Option<String> {
+        if let Some((traces, work)) = self.work.take() {
+            return match work.try_recv() {
+                Ok(done) => self.done(traces, done, now),
+                Err(TryRecvError::Empty) => {
+                    self.work = Some((traces, work));
+                    None
+                }
+                Err(TryRecvError::Disconnected) => None,
+            };
+        }
+        if now < self.next {
+            return None;
+        }
+        let traces = match traces(Path::new(mounts::DATA)) {
+            Ok(traces) if self.kept.as_ref() == Some(&traces) => return None,
+            Ok(traces) => traces,
+            Err(error) => return self.done(Vec::new(), Err(error), now),
+        };
+        let (done, result) = channel();
+        let these = traces.clone();
+        let work = move || {
+            // The box may be going down.
+            let _ = done.send(follow_box(&these));
+        };
+        match std::thread::Builder::new().name("spare".into()).spawn(work) {
+            Ok(_) => self.work = Some((traces, result)),
+            Err(error) => tracing::warn!(key = "spare", "no spare copy is made: {error}"),
+        }
+        None
+    }
+
+    fn done(
+        &mut self,
+        traces: Vec<Trace>,
+        done: Result<Followed, SpareError>,
+        now: Instant,
+    ) -> Option<String> {
+        match done {
+            Ok(Followed::Later) => None,
+            Ok(Followed::Done(out)) => {
+                self.kept = Some(traces);
+                (!out.is_empty()).then(|| too_large(&out))
+            }
+            // Not a box of our loader: nothing to tell.
+            Err(SpareError::State(StateError::Evidence(_) | StateError::Unnamed)) => {
+                self.kept = Some(traces);
+                None
+            }
+            Err(error) => {
+                self.next = now + PAUSE;
+                Some(format!("configuration and users have no current spare copy: {error}"))
+            }
+        }
+    }
+
+    /// The last look, when nobody changes files any more.
+    fn finish(&mut self) {
+        if let Some((_, work)) = self.work.take()
+            && work.recv_timeout(LAST).is_err()
+        {
+            return;
+        }
+        let followed = traces(Path::new(mounts::DATA)).and_then(|traces| {
+            if self.kept.as_ref() == Some(&traces) { Ok(Followed::Later) } else { follow_box(&traces) }
+        });
+        if let Err(error) = followed {
+            tracing::warn!("the spare copy is not brought up to date: {error}");
+        }
+    }
+}
+
+fn too_large(out: &[String]) -> String {
+    let (names, room) = (out.join(", "), PLACE_LEN >> 10);
+    format!(
+        "{names} of the data partition do not fit into the spare copy ({room} KiB): remove what the box does not need"
+    )
+}
+
+/// The box goes down: the copy is brought up to date, or wiped with the box.
+pub fn leave(keeper: Option<&mut Keeper>) {
+    if reset::marked(Path::new(mounts::DATA)) {
+        if let Err(error) = wipe() {
+            tracing::error!("the spare copy is not wiped: {error}");
+        }
+    } else if let Some(keeper) = keeper {
+        keeper.finish();
+    }
+}
+
+#[cfg(test)]
+#[path = "spare_tests.rs"]
+mod tests;
