@@ -4,22 +4,25 @@
 //! The copies follow one data partition, which says so in `state/spare`. One that does not (new, after a factory reset)
 //! has both wiped before anything is written, so nothing of an earlier life of the box comes back.
 
+mod files;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use bascule_core::spare::{self, Contents, Folder, Found, HEAD_LEN, PLACE_LEN, PLACES, Spare};
+use bascule_core::spare::{self, Folder, Found, HEAD_LEN, PLACE_LEN, PLACES, Spare};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use thiserror::Error;
 
+use self::files::{Trace, gather, traces};
 use super::{RUN_DIR, cmdline, mounts};
-use crate::people::{reset, users};
+use crate::people::reset;
 use crate::store::{self, StoreError};
 use crate::update::record::{self, StateError};
-use crate::{peer, run, system};
+use crate::{run, system};
 
 /// In the state directory of the data partition: the state partition whose copies follow it.
 const MARK: &str = "state/spare";
@@ -183,61 +186,6 @@ fn restore_from(medium: &mut impl Medium, owner: &str, data: &Path) -> Result<Op
     Ok(Some(spare.taken))
 }
 
-/// A file that is kept, as it was when it was last looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Trace {
-    folder: Folder,
-    name: String,
-    length: u64,
-    inode: u64,
-    modified: (i64, i64),
-}
-
-/// What is to be kept: the configuration, users, key of the pair, maintenance, then what else lies in `config`.
-fn traces(data: &Path) -> Result<Vec<Trace>, SpareError> {
-    let state = [users::FILE, users::COPY, peer::KEY_FILE, run::MAINTENANCE];
-    let mut found = Vec::new();
-    for name in state {
-        found.extend(trace(data, Folder::State, name)?);
-    }
-    let config = data.join(Folder::Config.name());
-    let mut names: Vec<String> = match fs::read_dir(&config) {
-        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(SpareError::Source { path: config, error }),
-    };
-    // A file in the making is none.
-    names.retain(|name| !name.ends_with(".new"));
-    names.sort_by_key(|name| (name != "bascule.toml", name.clone()));
-    let mut all = Vec::new();
-    for name in names {
-        all.extend(trace(data, Folder::Config, &name)?);
-    }
-    // The configuration, then the people.
-    let rest = if all.first().is_some_and(|first| first.name == "bascule.toml") {
-        all.split_off(1)
-    } else {
-        Vec::new()
-    };
-    Ok(all.into_iter().chain(found).chain(rest).collect())
-}
-
-fn trace(data: &Path, folder: Folder, name: &str) -> Result<Option<Trace>, SpareError> {
-    let path = data.join(folder.name()).join(name);
-    match fs::symlink_metadata(&path) {
-        Ok(meta) if meta.is_file() => Ok(Some(Trace {
-            folder,
-            name: name.to_owned(),
-            length: meta.len(),
-            inode: meta.ino(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        })),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(SpareError::Source { path, error }),
-    }
-}
-
 /// What came of a look at the files.
 #[derive(Debug, PartialEq, Eq)]
 enum Followed {
@@ -290,23 +238,6 @@ fn follow(
     Ok(Followed::Done(out))
 }
 
-/// The files as they are; and the paths of those that do not fit.
-fn gather(data: &Path, owner: &str, traces: &[Trace]) -> Result<(Contents, Vec<String>), SpareError> {
-    let mut files = Vec::new();
-    let mut large = Vec::new();
-    for Trace { folder, name, length, .. } in traces {
-        let path = data.join(folder.name()).join(name);
-        if *length >= PLACE_LEN as u64 {
-            large.push(format!("{}/{name}", folder.name()));
-            continue;
-        }
-        files.extend(spare::File::new(*folder, name, store::read(&path, PLACE_LEN as u64)?));
-    }
-    let (contents, out) = Contents::fit(owner, files);
-    large.extend(out);
-    Ok((contents, large))
-}
-
 /// Follows the files of this box.
 fn follow_box(traces: &[Trace]) -> Result<Followed, SpareError> {
     let Some(owner) = owner() else { return Ok(Followed::Done(Vec::new())) };
@@ -318,13 +249,20 @@ fn follow_box(traces: &[Trace]) -> Result<Followed, SpareError> {
     follow(&mut area, &state, &owner, Path::new(mounts::DATA), traces, taken, waits)
 }
 
+/// A look that goes on beside process 1.
+#[derive(Debug)]
+struct Work {
+    traces: Vec<Trace>,
+    done: Receiver<Result<Followed, SpareError>>,
+}
+
 /// Keeps the copy up to date, on a box whose data partition is mounted.
 #[derive(Debug)]
 pub struct Keeper {
     /// As the copies hold them.
     kept: Option<Vec<Trace>>,
     /// A thread that looks at these now: a slow disk must not hold up process 1.
-    work: Option<(Vec<Trace>, Receiver<Result<Followed, SpareError>>)>,
+    work: Option<Work>,
     /// Not before.
     next: Instant,
 }
@@ -338,11 +276,11 @@ impl Keeper {
 
     /// Looks whether files have changed; what the operator should know.
     pub fn tick(&mut self, now: Instant) -> Option<String> {
-        if let Some((traces, work)) = self.work.take() {
-            return match work.try_recv() {
-                Ok(done) => self.done(traces, done, now),
+        if let Some(work) = self.work.take() {
+            return match work.done.try_recv() {
+                Ok(done) => self.done(work.traces, done, now),
                 Err(TryRecvError::Empty) => {
-                    self.work = Some((traces, work));
+                    self.work = Some(work);
                     None
                 }
                 Err(TryRecvError::Disconnected) => None,
@@ -363,7 +301,7 @@ impl Keeper {
             let _ = done.send(follow_box(&these));
         };
         match std::thread::Builder::new().name("spare".into()).spawn(work) {
-            Ok(_) => self.work = Some((traces, result)),
+            Ok(_) => self.work = Some(Work { traces, done: result }),
             Err(error) => tracing::warn!(key = "spare", "no spare copy is made: {error}"),
         }
         None
@@ -395,8 +333,8 @@ impl Keeper {
 
     /// The last look, when nobody changes files any more.
     fn finish(&mut self) {
-        if let Some((_, work)) = self.work.take()
-            && work.recv_timeout(LAST).is_err()
+        if let Some(work) = self.work.take()
+            && work.done.recv_timeout(LAST).is_err()
         {
             return;
         }
