@@ -6,15 +6,14 @@
 
 mod files;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use bascule_core::spare::{self, Folder, Found, HEAD_LEN, PLACE_LEN, PLACES, Spare};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use thiserror::Error;
 
 use self::files::{Trace, gather, traces};
@@ -22,6 +21,7 @@ use super::{RUN_DIR, cmdline, mounts};
 use crate::people::reset;
 use crate::store::{self, StoreError};
 use crate::update::record::{self, StateError};
+use crate::update::target::{Partition, Target as _};
 use crate::{run, system};
 
 /// In the state directory of the data partition: the state partition whose copies follow it.
@@ -78,13 +78,15 @@ trait Medium {
 
 /// The state partition behind the boot records.
 #[derive(Debug)]
-struct Area(File);
+struct Area(Partition);
 
 impl Area {
     fn open(path: &Path) -> Result<Self, SpareError> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
-        let length = file.seek(SeekFrom::End(0)).map_err(failed("open"))?;
-        if length < PLACES[1] + PLACE_LEN as u64 { Err(SpareError::Small(length)) } else { Ok(Self(file)) }
+        let partition = Partition::shared(path).map_err(failed("open"))?;
+        match partition.length() {
+            length if length < PLACES[1] + PLACE_LEN as u64 => Err(SpareError::Small(length)),
+            _ => Ok(Self(partition)),
+        }
     }
 
     /// That of this box: started by our loader, and no other disk carries the same partition.
@@ -97,7 +99,7 @@ impl Area {
 impl Medium for Area {
     fn read(&mut self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.0.read_exact_at(&mut bytes, at)?;
+        self.0.read(at, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -107,10 +109,8 @@ impl Medium for Area {
             // The boot records lie before.
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.0.write_all_at(bytes, at)?;
-        self.0.sync_all()?;
-        // What is read back comes from the disk.
-        posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(io::Error::from)
+        self.0.write(at, bytes)?;
+        self.0.sync()
     }
 }
 
@@ -222,6 +222,9 @@ fn follow(
         store::replace(&mark, state.as_bytes())?;
     }
     let (places, generation) = spare::stale(&look(medium, owner)?, &contents);
+    if places.is_empty() {
+        return Ok(Followed::Done(out));
+    }
     let files = contents.files().len();
     let Some(bytes) = (Spare { generation, taken, contents }).encode() else {
         return Ok(Followed::Done(out));
@@ -232,9 +235,7 @@ fn follow(
             return Err(SpareError::Differs);
         }
     }
-    if !places.is_empty() {
-        tracing::info!(files, bytes = bytes.len(), "the spare copy of configuration and users is written");
-    }
+    tracing::info!(files, bytes = bytes.len(), "the spare copy of configuration and users is written");
     Ok(Followed::Done(out))
 }
 

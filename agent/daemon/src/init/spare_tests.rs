@@ -1,5 +1,6 @@
 use super::*;
 use crate::scratch::Scratch;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 
 const STATE: &str = "PARTUUID=state";

@@ -21,7 +21,7 @@ mod serial;
 mod show;
 mod source;
 pub mod stop;
-mod target;
+pub mod target;
 
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,19 @@ impl Partition {
     /// # Errors
     /// `EBUSY` when it is mounted or claimed by someone else (`O_EXCL` on a block device, open(2)).
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_EXCL).open(path)?;
+        Self::with(path, libc::O_EXCL)
+    }
+
+    /// Opens a partition that others write too, each elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn shared(path: &Path) -> io::Result<Self> {
+        Self::with(path, 0)
+    }
+
+    fn with(path: &Path, flags: i32) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
         let length = file.seek(SeekFrom::End(0))?;
         let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path).ok();
         Ok(Self { file, direct, length, aligned: Vec::new() })
