@@ -75,6 +75,13 @@ impl Context {
         println!("{}", line.as_ref());
     }
 
+    /// Guests that a case may keep busy at the same time: who is asked for by its name has the machine's two cores, and
+    /// in a run of everything another case has one.
+    #[must_use]
+    pub fn guests(&self) -> usize {
+        if self.whole { 2 } else { 1 }
+    }
+
     /// A path in the case's log directory.
     #[must_use]
     pub fn log(&self, name: &str) -> PathBuf {

@@ -3,7 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bascule_core::spare;
@@ -15,7 +16,7 @@ use bascule_image::host;
 use bascule_image::qemu::{self, Boot, Machine, Setup, login};
 use bascule_image::toolchain::Profile;
 
-use crate::runner::{Case, Context, Outcome};
+use crate::runner::{Case, Context, Outcome, eventually};
 
 use super::boot::{ALONE, ANSWER, BOOT, log_in_to};
 use super::spy::{self, Spy};
@@ -35,7 +36,7 @@ fn run(context: &mut Context) -> Result<Outcome> {
     let image = context.log("disk.img");
     disk::make(&slot, &image, &login::seed(ALONE))?;
     let twin = context.log("twin.img");
-    fs::copy(&image, &twin)?;
+    copy(&image, &twin)?;
     OpenOptions::new().write(true).open(&twin)?.set_len(1 << 30)?;
     let drive = format!("if=none,id=twin,format=raw,file={}", twin.display());
     let machine =
@@ -90,15 +91,11 @@ fn damaged(context: &Context, image: &Path) -> Result<()> {
 /// Waits until the box says that both copies are written.
 fn copied(name: &str) -> Result<()> {
     let mut spy = Spy::connect(name, BOOT)?;
-    let end = Instant::now() + BOOT;
-    loop {
+    eventually("a spare copy is written", BOOT, || {
         let (log, _) = spy.run("dmesg | grep 'spare copy'")?;
-        if log.contains("the spare copy of configuration and users is written") {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "{name}: no spare copy is written: {log}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+        Ok(log.contains("the spare copy of configuration and users is written"))
+    })
+    .map(drop)
 }
 
 /// Whether the state partition of a disk of ours holds nothing in both places of the spare copy.
@@ -115,10 +112,16 @@ pub fn spare_is_zero(image: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Copies a disk image; what was never written takes no room.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new("cp");
+    host::output(command.args(["--reflink=auto", "--sparse=always"]).arg(from).arg(to)).map(drop)
+}
+
 /// The image on a disk that ends within the data partition.
 fn shortened(context: &Context, slot: &Slot, image: &Path) -> Result<std::path::PathBuf> {
     let small = context.log("small.img");
-    fs::copy(image, &small)?;
+    copy(image, &small)?;
     let data = Layout::of(slot.board)?.partition("data")?.start;
     OpenOptions::new().write(true).open(&small)?.set_len(data + (16 << 20))?;
     Ok(small)

@@ -40,23 +40,6 @@ pub fn cases() -> Vec<Case> {
     }]
 }
 
-/// How a bundle comes.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    /// From a server that stops in the middle.
-    Stall,
-    /// Over TLS.
-    Secure,
-    /// From a USB stick.
-    Stick,
-    /// Over the console's line.
-    Line,
-}
-
-impl Way {
-    const ALL: [Self; 4] = [Self::Stall, Self::Secure, Self::Stick, Self::Line];
-}
-
 /// Over the line, or after a server that stalled.
 const LONG: Duration = Duration::from_secs(240);
 
@@ -102,30 +85,24 @@ fn run(context: &mut Context) -> Result<Outcome> {
     let mut spy = Spy::connect("sources", BOOT)?;
 
     let begin = Instant::now();
-    for way in Way::ALL {
-        match way {
-            Way::Stall => stalls(&machine, &mut spy, &web)?,
-            Way::Secure => {
-                believe(&machine, &secure, &authority)?;
-                machine.console.send(&format!("update install {}", secure.url("/n1")))?;
-                machine.expect("read back and verified", LONG)?;
-                forget(&machine, version)?;
-            }
-            Way::Stick => {
-                machine.console.send("update install usb:nosuch.bundle")?;
-                machine.expect("n1.bundle", ANSWER)?;
-                machine.expect("> ", ANSWER)?;
-                machine.console.send("update install usb:n1.bundle")?;
-                machine.expect("read back and verified", LONG)?;
-                forget(&machine, version)?;
-            }
-            Way::Line => {
-                serial(&machine, &bundle)?;
-                forget(&machine, version)?;
-            }
-        }
-        println!("{way:?}: done after {:.0} s", begin.elapsed().as_secs_f64());
-    }
+    let done = |way: &str| println!("{way}: done after {:.0} s", begin.elapsed().as_secs_f64());
+    stalls(&machine, &mut spy, &web)?;
+    done("stalling server");
+    believe(&machine, &secure, &authority)?;
+    machine.console.send(&format!("update install {}", secure.url("/n1")))?;
+    machine.expect("read back and verified", LONG)?;
+    forget(&machine, version)?;
+    done("TLS");
+    machine.console.send("update install usb:nosuch.bundle")?;
+    machine.expect("n1.bundle", ANSWER)?;
+    machine.expect("> ", ANSWER)?;
+    machine.console.send("update install usb:n1.bundle")?;
+    machine.expect("read back and verified", LONG)?;
+    forget(&machine, version)?;
+    done("stick");
+    serial(&machine, &bundle)?;
+    forget(&machine, version)?;
+    done("console's line");
     let length = fs::metadata(&bundle)?.len();
     Ok(Outcome::Passed(format!("{length} bytes each, {:.0} s in all", begin.elapsed().as_secs_f64())))
 }

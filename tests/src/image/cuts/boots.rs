@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -10,17 +9,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use bascule_core::slot::Evidence;
 use bascule_image::board::Board;
-use bascule_image::host;
 use bascule_image::qemu::{Boot, Setup};
 
 use crate::runner::Context;
 
 use super::super::boot::{ANSWER, BOOT};
+use super::super::disk::copy;
 use super::log::Log;
 use super::points::{Part, Point, put};
-
-/// Guests at the same time, when no other case runs.
-const WORKERS: usize = 2;
 
 /// A disk to start from.
 struct Job {
@@ -60,8 +56,8 @@ pub fn start(context: &Context, log: &Log, image: &Path, points: &[&Point]) -> R
     let jobs = Mutex::new(Some(jobs));
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        let count = if context.whole { WORKERS } else { 1 };
-        let workers: Vec<_> = (0..count).map(|_| scope.spawn(|| work(context, &jobs, &done))).collect();
+        let workers: Vec<_> =
+            (0..context.guests()).map(|_| scope.spawn(|| work(context, &jobs, &done))).collect();
         let prepared = prepare(context, log, image, points, |job| queue.send(job).is_ok());
         drop(queue);
         for worker in workers {
@@ -105,11 +101,6 @@ fn prepare(
     }
     fs::remove_file(master_path)?;
     Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut command = Command::new("cp");
-    host::output(command.args(["--reflink=auto", "--sparse=always"]).arg(from).arg(to)).map(drop)
 }
 
 fn work(

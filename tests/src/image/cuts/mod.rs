@@ -10,8 +10,7 @@ mod points;
 mod world;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -23,6 +22,7 @@ use bascule_image::{disk, host};
 use crate::runner::{Case, Context, Outcome};
 
 use super::boot::{BOOT, log_in_to};
+use super::disk::copy;
 use super::life;
 use super::web::Web;
 use log::Log;
@@ -153,9 +153,4 @@ fn record(context: &Context) -> Result<Life> {
     machine.end()?;
     let payloads = [&n, &n1, &n2].map(|slot| Ok(Payload::new(&disk::archive(slot)?)));
     Ok(Life { image: start, log: Log::read(&log)?, payloads: payloads.into_iter().collect::<Result<_>>()? })
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut command = Command::new("cp");
-    host::output(command.args(["--reflink=auto", "--sparse=always"]).arg(from).arg(to)).map(drop)
 }

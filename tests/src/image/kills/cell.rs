@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bascule_image::qemu::{Machine, login};
 
 use super::super::boot::{ANSWER, BOOT};
+use super::super::disk::copy;
 use super::super::{life, spy};
 use super::line::Line;
-use super::{Ground, Kill, copy};
+use super::{Ground, Kill};
 
 /// Between two looks at a console that says nothing.
 const LOOK: Duration = Duration::from_secs(5);

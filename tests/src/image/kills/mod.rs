@@ -9,7 +9,6 @@ mod cell;
 mod line;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use bascule_image::{disk, host};
 use crate::runner::{Case, Context, Outcome};
 
 use super::boot::{ANSWER, BOOT, log_in_to};
+use super::disk::copy;
 use super::web::Web;
 use super::{life, spy};
 use cell::Cell;
@@ -29,8 +29,6 @@ use line::Line;
 
 /// A life and 54 cells, two at a time, under emulation on a busy machine.
 const LIMIT: Duration = Duration::from_secs(4_500);
-/// Machines at the same time, when no other case runs.
-const WORKERS: usize = 2;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -118,11 +116,6 @@ impl Ground<'_> {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut command = Command::new("cp");
-    host::output(command.args(["--reflink=auto", "--sparse=always"]).arg(from).arg(to)).map(drop)
-}
-
 fn run(context: &mut Context) -> Result<Outcome> {
     host::need(qemu::packages(Board::X86_64))?;
     let stop = "bascule.stop=ttyS1";
@@ -202,9 +195,8 @@ fn live(ground: &Ground<'_>, image: &Path) -> Result<()> {
 fn work(ground: &Ground<'_>, cells: &[Cell]) -> Result<Vec<Result<String, String>>> {
     let next = Mutex::new(cells.iter().enumerate());
     let done = Mutex::new(Vec::new());
-    let workers = if ground.context.whole { WORKERS } else { 1 };
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..ground.context.guests() {
             scope.spawn(|| {
                 while let Some((number, cell)) = next.lock().ok().and_then(|mut cells| cells.next()) {
                     let begin = Instant::now();
