@@ -190,7 +190,9 @@ impl Play<'_> {
                 self.tell(&format!(">>> {second} has not announced {address} within {} s", limit.as_secs()))
             }
         }
-        let gap = self.until(limit, |_, client| client.record().gap_at(cut + Duration::from_millis(1)));
+        // Not of the cut: an answer that was under way then comes after it, and the outage begins behind that.
+        let moment = moved.unwrap_or(cut);
+        let gap = self.until(limit, |_, client| client.record().gap_at(moment));
         let gap = gap.map(|gap| gap.length());
         if let Some(gap) = gap {
             self.tell(&format!(
@@ -199,7 +201,6 @@ impl Play<'_> {
                 formula.as_millis()
             ));
         }
-        let moment = moved.unwrap_or(cut);
         let end = Instant::now() + recovery_limit(gap.unwrap_or(limit));
         while self.held.survival(moment).silent > 0 && Instant::now() < end {
             self.pass();

@@ -69,6 +69,11 @@ fn demo(context: &mut Context) -> Result<Outcome> {
         "it took over {after:?} after the last advert"
     );
     ensure!(gap < report.formula + Duration::from_secs(3), "the client saw a gap of {gap:?}");
+    let takeover = report.takeover.context("the second box did not take over")?;
+    ensure!(
+        gap * 2 > takeover,
+        "the client saw a gap of {gap:?}, and nobody had the address for {takeover:?}"
+    );
     Ok(Outcome::Passed(format!(
         "formula {} ms, announced {} ms after the last advert, gap {} ms, {} of {} requests failed, {} of {} \
          connections survived",
