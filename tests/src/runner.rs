@@ -2,7 +2,8 @@
 //! it started dies with it. Cases that measure time run alone, others two at a time.
 //!
 //! A case's output is in `out/log/tests/TIER/CASE/`; the steps it announces (`==> ...`) are shown at once, and
-//! the end of its output when it fails.
+//! the end of its output when it fails. Its disks and memories stay there when it failed or was asked for by its name:
+//! those of a run of everything would take as much room as all that is built.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 /// Lines of a failed case's output that are shown.
 const TAIL: usize = 40;
+
+/// A file that a case left is a disk, a memory or a bundle above this size in bytes, and a log up to it.
+const LOG_MOST: u64 = 1 << 20;
 
 /// A group of cases that need the same things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -178,6 +182,9 @@ fn next<'a>(waiting: &Mutex<std::slice::Iter<'a, Case>>) -> Option<&'a Case> {
 fn run_and_tell(case: &Case, start: &Start<'_>, count: &Mutex<Count>) -> Result<()> {
     let started = Instant::now();
     let verdict = run_apart(case, start)?;
+    if matches!(verdict, Verdict::Ended(_)) && !start.whole {
+        remove_bulk(&log_dir(case, start.tier))?;
+    }
     let mut count = count.lock().expect("nobody panics with it");
     let (word, detail) = match verdict {
         Verdict::Ended(Outcome::Passed(detail)) => {
@@ -306,6 +313,22 @@ fn log_dir(case: &Case, tier: Tier) -> PathBuf {
     host::out().join("log/tests").join(tier.name()).join(slug(case.name))
 }
 
+/// Leaves the logs in a case's directory and removes what is larger.
+fn remove_bulk(dir: &Path) -> Result<()> {
+    let unread = || format!("cannot list {}", dir.display());
+    for entry in fs::read_dir(dir).with_context(unread)? {
+        let entry = entry.with_context(unread)?;
+        let path = entry.path();
+        let about = entry.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        if about.is_dir() {
+            remove_bulk(&path)?;
+        } else if about.is_file() && about.len() > LOG_MOST {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// A sentence as a short file name.
 fn slug(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
@@ -330,5 +353,25 @@ pub fn eventually(
             bail!("not within {} ms: {what}", limit.as_millis());
         }
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_that_passed_leaves_its_logs_and_not_its_disks() {
+        let dir = std::env::temp_dir().join(format!("bascule-bulk-{}", std::process::id()));
+        fs::create_dir_all(dir.join("lb1")).expect("a directory");
+        for (name, size) in [("output.log", LOG_MOST), ("disk.img", LOG_MOST + 1), ("lb1/twin.img", 1 << 30)]
+        {
+            File::create(dir.join(name)).and_then(|file| file.set_len(size)).expect("a file");
+        }
+        remove_bulk(&dir).expect("removed");
+        let left: Vec<bool> =
+            ["output.log", "disk.img", "lb1/twin.img"].map(|name| dir.join(name).exists()).into();
+        fs::remove_dir_all(&dir).expect("emptied");
+        assert_eq!(left, [true, false, false]);
     }
 }

@@ -10,10 +10,15 @@ mod stream;
 use std::time::Instant;
 
 use anyhow::Result;
+use nix::sys::statvfs::statvfs;
 
 use crate::board::{Board, Flavour};
 use crate::toolchain::{self, Profile};
 use crate::{build, host, net, qemu};
+
+/// Bytes that all tiers take from a fresh clone: a good half is built, the rest are disks and memories of guests. With
+/// incremental builds; without, a third less.
+const ROOM: u64 = 15_000_000_000;
 
 /// Arguments of `cargo image test`.
 #[derive(clap::Args)]
@@ -71,6 +76,10 @@ pub fn command(args: Args) -> Result<()> {
     }
     tiers.sort_unstable();
     tiers.dedup();
+    let free = statvfs(&host::root()).map(|stat| stat.blocks_available() * stat.fragment_size());
+    if let Some(note) = free.ok().and_then(short_of_room) {
+        println!("{note}");
+    }
     let started = Instant::now();
     let mut total = Tally::default();
     let mut empty = Vec::new();
@@ -98,6 +107,19 @@ pub fn command(args: Args) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// What to say when so many bytes are free: a disk that is full in the end fails cases that have nothing to do with it.
+fn short_of_room(free: u64) -> Option<String> {
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    (free < ROOM).then(|| {
+        format!(
+            "note: {:.1} GB are free at {}; all tiers of a fresh clone fill up to {:.0} GB in target/ and out/",
+            gigabytes(free),
+            host::root().display(),
+            gigabytes(ROOM)
+        )
+    })
 }
 
 fn name(tier: Tier) -> &'static str {
@@ -161,4 +183,16 @@ fn packages() -> Vec<&'static str> {
         all.extend(qemu::packages(board));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_named_with_what_is_needed() {
+        assert_eq!(short_of_room(ROOM), None);
+        let note = short_of_room(9_040_000_000).expect("a note");
+        assert!(note.contains("9.0 GB are free at /") && note.contains("15 GB"), "{note}");
+    }
 }
