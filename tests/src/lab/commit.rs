@@ -193,7 +193,7 @@ fn not_confirmed(_: &mut Context) -> Result<Outcome> {
     ensure!(list[0].comment.contains("went back: not confirmed within 10 s"), "the commits are {list:?}");
     ensure!(list[1].unconfirmed && !list[0].unconfirmed, "the commits are {list:?}");
     let text = fs::read_to_string(pair.agent_a.config_path())?;
-    ensure!(!text.contains("160"), "the file did not go back:\n{text}");
+    ensure!(!text.contains("priority = 160"), "the file did not go back:\n{text}");
     // What was confirmed stays.
     set(&pair.agent_a, session, "vrrp v4 priority 170")?;
     done(&pair.agent_a, &commit(session, Some(SHORTEST), false))?;
@@ -298,9 +298,12 @@ fn edited(_: &mut Context) -> Result<Outcome> {
     set(&pair.agent_a, session, "vrrp v4 priority 160")?;
     done(&pair.agent_a, &commit(session, None, true))?;
     let text = fs::read_to_string(pair.agent_a.config_path())?;
-    ensure!(text.starts_with("#: bascule configuration") && text.contains("160"), "the file holds:\n{text}");
+    ensure!(
+        text.starts_with("#: bascule configuration") && text.contains("priority = 160"),
+        "the file holds:\n{text}"
+    );
     pair.agent_a.stop()?;
-    pair.agent_a.write_config(&text.replace("160", "180"))?;
+    pair.agent_a.write_config(&text.replace("priority = 160", "priority = 180"))?;
     pair.agent_a.respawn()?;
     wait_priority(&mut pair.agent_a, 180, SOON)?;
     ensure!(commits(&pair.agent_a)?[0].user == "file", "not by the file");
